@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "decant/result.h"
+
+namespace decant {
+
+/// Instruction sets that kernels are written for, from the plain one to the best.
+enum class Isa : int { reference, avx2, avx512, avx512vnni };
+inline constexpr int kIsaCount = 4;
+
+/// "reference", "avx2", "avx512", "avx512vnni".
+const char* to_string(Isa isa) noexcept;
+
+/// Those that this CPU and operating system can run, the reference first, the best last.
+/// avx2 needs AVX2, FMA and F16C; avx512 F, BW, DQ, VL and CD beside; avx512vnni VNNI beside.
+std::span<const Isa> available_isas() noexcept;
+
+/// "auto" (the best) or a name. `invalid_argument` for an unknown one and `unsupported` for one that this CPU lacks;
+/// both messages list what it has.
+Result<Isa> resolve_isa(std::string_view name);
+
+}  // namespace decant

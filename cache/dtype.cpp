@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "decant/dtype.h"
+
+#include <array>
+#include <cctype>
+
+namespace decant {
+
+namespace {
+
+constexpr std::array<const char*, kDTypeCount> kDTypeNames = {"F32",  "F16",  "BF16", "Q8_0", "Q4_0", "Q4_1",   "Q5_0",  "Q5_1",
+                                                              "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"};
+constexpr std::array<const char*, kKvTypeCount> kKvTypeNames = {"f32", "f16"};
+
+template <typename Enum, size_t N>
+std::optional<Enum> find_name(const std::array<const char*, N>& names, std::string_view name) noexcept {
+  for (size_t i = 0; i < N; ++i) {
+    const std::string_view candidate = names[i];
+    if (candidate.size() != name.size()) continue;
+    bool same = true;
+    for (size_t c = 0; c < name.size(); ++c)
+      same = same && std::toupper(static_cast<unsigned char>(candidate[c])) == std::toupper(static_cast<unsigned char>(name[c]));
+    if (same) return static_cast<Enum>(i);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+const char* to_string(DType type) noexcept { return kDTypeNames[static_cast<size_t>(type)]; }
+std::optional<DType> parse_dtype(std::string_view name) noexcept { return find_name<DType>(kDTypeNames, name); }
+
+const char* to_string(KvType type) noexcept { return kKvTypeNames[static_cast<size_t>(type)]; }
+std::optional<KvType> parse_kv_type(std::string_view name) noexcept { return find_name<KvType>(kKvTypeNames, name); }
+
+}  // namespace decant

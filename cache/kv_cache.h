@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "cache/kv_view.h"
+#include "decant/options.h"
+#include "decant/result.h"
+#include "decant/stats.h"
+
+namespace decant::cache {
+
+/// Shape of what one layer keeps.
+struct KvLayerShape {
+  int n_kv_heads = 0;
+  int k_dim = 0;
+  int v_dim = 0;
+  int window = 0;  ///< a query at p attends to slots > p − window; 0: to all
+};
+
+using SequenceIndex = int32_t;
+
+/// A wish to append n_tokens to a sequence.
+struct KvGrowth {
+  SequenceIndex sequence = 0;
+  int n_tokens = 0;
+};
+
+class KvCache;
+
+/// Slots that were reserved and may be written. Gives them back when destroyed, unless commit() made them part of their
+/// sequences. Movable. At most one is alive per cache.
+class [[nodiscard]] KvReservation {
+ public:
+  KvReservation() = default;
+  KvReservation(KvReservation&& other) noexcept;
+  KvReservation& operator=(KvReservation&& other) noexcept;
+  ~KvReservation();
+
+  /// The reserved tokens become part of their sequences. Blocks that slid out of every window go back to the pool.
+  void commit() noexcept;
+
+ private:
+  friend class KvCache;
+  explicit KvReservation(KvCache* cache) noexcept : cache_(cache) {}
+  KvCache* cache_ = nullptr;
+};
+
+/// Keys and values of many sequences, in blocks from one pool. Knows no model.
+///
+/// Layers with the same window form a group; a sequence has one block table a group, which grows by appending. A block
+/// holds block_tokens slots for every layer and kv head of its group, head by head: K tiles [k_dim, 16], then V tiles
+/// [16, v_dim]. Slabs of blocks are taken from the operating system on demand, faulted in at once, and count against the
+/// limit as a whole.
+///
+/// One thread at a time may change a cache; views may be read, and distinct slots written, by many threads in between.
+class KvCache {
+ public:
+  /// Errors: `invalid_argument` (shapes, block_tokens, limit below one block), `out_of_memory`.
+  static Result<std::unique_ptr<KvCache>> create(std::span<const KvLayerShape> layers, const CacheOptions& options,
+                                                 int max_sequences, int max_tokens_per_sequence, Isa isa);
+  ~KvCache();
+  KvCache(const KvCache&) = delete;
+  KvCache& operator=(const KvCache&) = delete;
+
+  /// An empty sequence. `cache_full` if max_sequences are alive. Takes no memory.
+  Result<SequenceIndex> add_sequence();
+  /// Ends a sequence; its blocks are free at once.
+  void release(SequenceIndex sequence) noexcept;
+
+  /// Makes room for every growth or for none. `cache_full` beyond the limit, `out_of_memory` if the operating system has
+  /// no more; nothing has changed then. Allocates only when a slab is needed.
+  Result<KvReservation> reserve(std::span<const KvGrowth> growths);
+
+  /// Cuts a sequence to its first len tokens, 0 ≤ len ≤ length(sequence). `invalid_argument` otherwise, or if a window has
+  /// given back what those need.
+  Status truncate(SequenceIndex sequence, int len);
+
+  /// Committed tokens.
+  int length(SequenceIndex sequence) const noexcept;
+
+  /// K≤i and V≤i of a layer and kv head, reserved slots included in `len`.
+  KvView view(SequenceIndex sequence, int layer, int kv_head) const noexcept;
+
+  /// Writes a token's keys [n_kv_heads, k_dim] and values [n_kv_heads, v_dim] of a layer to slot pos, which must be
+  /// reserved. False if a value doesn't fit the cache's types or is not finite.
+  bool write(SequenceIndex sequence, int layer, int pos, const float* k, const float* v) const noexcept;
+
+  /// Copies slots [first, first + n) of a layer out as plain [n, n_kv_heads, k_dim] and [n, n_kv_heads, v_dim]; either may be null.
+  /// `invalid_argument` if a slot isn't there.
+  Status copy_out(SequenceIndex sequence, int layer, int first, int n, float* k, float* v) const;
+
+  /// Bytes of blocks that one new sequence of n_tokens would take, to the byte.
+  size_t bytes_needed(int n_tokens) const noexcept;
+
+  CacheStats stats() const noexcept;
+
+  /// A sentence about the first broken invariant, or empty. For tests: O(blocks).
+  std::string check_invariants() const;
+
+ private:
+  friend class KvReservation;
+  struct Impl;
+  explicit KvCache(std::unique_ptr<Impl> impl) noexcept;
+  void commit() noexcept;
+  void roll_back() noexcept;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace decant::cache

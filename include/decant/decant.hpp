@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The whole C++ API.
+#include "decant/dtype.h"
+#include "decant/engine.h"
+#include "decant/model.h"
+#include "decant/options.h"
+#include "decant/result.h"
+#include "decant/stats.h"
+#include "decant/text_stream.h"
+#include "decant/tokenizer.h"

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "decant/dtype.h"
+
+namespace decant {
+
+/// How exact the arithmetic is.
+enum class Numerics : int32_t {
+  /// Quantized weights meet int8 activations; every output is one fixed sequence of IEEE operations, so the bits don't
+  /// depend on threads, batch, chunking or ISA. The default.
+  exact,
+  /// Weights are dequantized to float32 when the model is opened and activations stay float32. As reproducible as
+  /// `exact`, nearer to the original model, several times the memory and time. For comparisons.
+  reference,
+  /// As `exact`, except that products of prefill over float weights (F32, F16, BF16) go to oneDNN: faster on long
+  /// prompts, but the bits may depend on the CPU and on how the prompt is chunked.
+  fast,
+};
+const char* to_string(Numerics numerics) noexcept;
+
+enum class LogLevel : int32_t { trace, debug, info, warn, error, off };
+
+/// Where a model's or an engine's messages go. Called from any thread, one message a call, no newline. Empty: silence.
+using LogSink = std::function<void(LogLevel level, std::string_view message)>;
+
+struct ModelOptions {
+  Numerics numerics = Numerics::exact;
+  /// Threads that read and pack weights. 0: as many as affinity and the cgroup's cpu.max allow.
+  int n_threads = 0;
+  /// Told now and then, from the opening thread, how many of the weights' bytes are read. May be empty.
+  std::function<void(size_t bytes_done, size_t bytes_total)> progress;
+  /// Stops the loading: open() returns `cancelled`.
+  std::stop_token stop;
+  LogSink log;
+};
+
+struct CacheOptions {
+  KvType k_type = KvType::f16;
+  KvType v_type = KvType::f16;
+  /// Tokens per block, a multiple of 16 from 16 to 256. Larger: longer contiguous reads; smaller: less waste at each
+  /// sequence's tail (block_tokens / 2 on average). Never changes a bit of the output.
+  int block_tokens = 64;
+  /// Bytes that all slabs of the cache may take together; reserve() answers `cache_full` beyond. 0: what the engine's
+  /// n_ctx and max_sequences need at most.
+  size_t limit_bytes = 0;
+};
+
+struct EngineOptions {
+  /// Threads that compute, the caller of step() among them. 0: as many as affinity and the cgroup's cpu.max allow.
+  /// Never changes a bit of the output.
+  int n_threads = 0;
+  /// Kernel table: "auto" (the best this CPU has), "reference", "avx2", "avx512", "avx512vnni". `unsupported` if the CPU
+  /// lacks it. Never changes a bit of the output.
+  std::string isa = "auto";
+  /// Longest sequence in tokens, prompt included. 0: the model's own limit. More than that is refused.
+  int n_ctx = 0;
+  /// Sequences that may live at once, 1 to 4096. Each costs a row of logits and sampler scratch (about 32 bytes a vocabulary entry).
+  int max_sequences = 8;
+  /// Tokens that one step may compute, prompt chunks and decodes together, 1 to 65536; at least max_sequences. Sizes the step's buffers.
+  int max_step_tokens = 512;
+  /// Prompt tokens that one step computes of one sequence. 0: as many as fit into the step. Never changes a bit of the output.
+  int prefill_chunk = 0;
+  /// Rows of logits that one step may return. 0: max_sequences. Raise to max_step_tokens to ask for the logits of every prompt position.
+  int max_logit_rows = 0;
+  CacheOptions cache;
+  LogSink log;
+};
+
+/// How the next token is chosen from a row of logits. Defaults switch everything off: plain sampling at temperature 1.
+/// Order: repetition penalty, no-repeat n-gram, temperature, top-k, top-p, min-p, typical-p, epsilon, eta, then a draw.
+struct SamplingParams {
+  float temperature = 1.0F;         ///< ≥ 0; 0 is greedy: the greatest logit after penalties, ties to the lowest id
+  int top_k = 0;                    ///< keep the k greatest, every tie of the k-th included; 0: off
+  float top_p = 1.0F;               ///< keep the smallest set of likeliest tokens whose sum exceeds p, in (0, 1]; 1: off
+  float min_p = 0.0F;               ///< drop tokens below min_p times the greatest probability, in [0, 1]; 0: off
+  float typical_p = 1.0F;           ///< Meister et al. 2022 (arXiv:2202.00666), in (0, 1]; 1: off
+  float epsilon_cutoff = 0.0F;      ///< drop tokens below this probability, in [0, 1); 0: off. Hewitt et al. 2022 (arXiv:2210.15191)
+  float eta_cutoff = 0.0F;          ///< the same paper's entropy-dependent cutoff, in [0, 1); 0: off
+  float repetition_penalty = 1.0F;  ///< > 0; divides positive and multiplies negative logits of ids already seen; 1: off
+  int no_repeat_ngram_size = 0;     ///< forbid tokens that would repeat an n-gram of the history; 0: off
+  uint64_t seed = 0;                ///< with the position, the key of the generator: same seed, same text
+};
+
+}  // namespace decant
