@@ -7,14 +7,16 @@
 
 namespace decant::cache {
 
-/// K≤i and V≤i of one layer and kv head of one sequence, where they lie: nothing is copied. Valid until the cache changes.
+/// K≤i and V≤i of one layer and kv head of one sequence, where they lie: nothing is copied. Valid until the cache
+/// changes.
 struct KvView {
-  std::byte* const* blocks = nullptr;  ///< the sequence's block table, oldest first; null where a window gave a block back
-  size_t k_offset = 0;                 ///< bytes from a block's start to this head's first K tile
-  size_t v_offset = 0;                 ///< … and to its first V tile
-  int block_tokens = 0;                ///< slots of a block, a multiple of 16
-  int len = 0;                         ///< slots written: positions [0, len)
-  int first = 0;                       ///< first slot that is still there (a window gave back those before)
+  std::byte* const* blocks =
+      nullptr;           ///< the sequence's block table, oldest first; null where a window gave a block back
+  size_t k_offset = 0;   ///< bytes from a block's start to this head's first K tile
+  size_t v_offset = 0;   ///< … and to its first V tile
+  int block_tokens = 0;  ///< slots of a block, a multiple of 16
+  int len = 0;           ///< slots written: positions [0, len)
+  int first = 0;         ///< first slot that is still there (a window gave back those before)
   int k_dim = 0;
   int v_dim = 0;
   KvType k_type = KvType::f16;

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cache/block_layout.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "decant/detail/format.h"
+
+#include "cache/kernels/attention_kernels.h"
+#include "cache/kv_cache.h"
+#include "cache/mapping.h"
+
+namespace decant::cache {
+namespace {
+
+constexpr size_t kTileAlignment = 64;  // a cache line, and the widest register
+constexpr size_t kMaxBytes = std::numeric_limits<size_t>::max() / 4;
+
+size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
+
+// Bytes of a head's K tiles in one block, or of its V tiles. At most 2³¹ · 256 · 4 = 2⁴¹: cannot overflow.
+size_t run_bytes(int block_tokens, size_t tile_bytes) {
+  return round_up(static_cast<size_t>(block_tokens / kernels::kTileTokens) * tile_bytes, kTileAlignment);
+}
+
+size_t tile_bytes(int dim, KvType type) {
+  return static_cast<size_t>(dim) * kernels::kTileTokens * static_cast<size_t>(kernels::kv_type_bytes(type));
+}
+
+bool is_type(KvType type) { return static_cast<int>(type) >= 0 && static_cast<int>(type) < kKvTypeCount; }
+
+}  // namespace
+
+Result<BlockLayout> BlockLayout::create(std::span<const KvLayerShape> shapes, int block_tokens, KvType k_type,
+                                        KvType v_type) {
+  if (shapes.empty()) return Error{ErrorCode::invalid_argument, "cache: no layers"};
+  if (block_tokens < 16 || block_tokens > 256 || block_tokens % kernels::kTileTokens != 0)
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("cache: block_tokens is {}, expected a multiple of 16 from 16 to 256", block_tokens)};
+  if (!is_type(k_type) || !is_type(v_type)) return Error{ErrorCode::invalid_argument, "cache: unknown K or V type"};
+
+  BlockLayout layout;
+  layout.block_tokens = block_tokens;
+  layout.k_type = k_type;
+  layout.v_type = v_type;
+  layout.layers.reserve(shapes.size());
+  for (const KvLayerShape& shape : shapes) {
+    if (shape.n_kv_heads < 1 || shape.k_dim < 1 || shape.v_dim < 1 || shape.window < 0)
+      return Error{
+          ErrorCode::invalid_argument,
+          detail::format("cache: layer {}: n_kv_heads {}, k_dim {}, v_dim {}, window {}: counts must be positive",
+                         layout.layers.size(), shape.n_kv_heads, shape.k_dim, shape.v_dim, shape.window)};
+    auto group = std::find_if(layout.groups.begin(), layout.groups.end(),
+                              [&](const GroupLayout& g) { return g.window == shape.window; });
+    if (group == layout.groups.end()) group = layout.groups.insert(group, GroupLayout{shape.window, 0});
+
+    LayerLayout layer;
+    layer.n_kv_heads = shape.n_kv_heads;
+    layer.k_dim = shape.k_dim;
+    layer.v_dim = shape.v_dim;
+    layer.group = static_cast<int>(group - layout.groups.begin());
+    layer.offset = group->block_bytes;
+    layer.k_tile_bytes = tile_bytes(shape.k_dim, k_type);
+    layer.v_tile_bytes = tile_bytes(shape.v_dim, v_type);
+    layer.v_offset = run_bytes(block_tokens, layer.k_tile_bytes);
+    layer.head_stride = layer.v_offset + run_bytes(block_tokens, layer.v_tile_bytes);
+    size_t layer_bytes = 0;
+    if (__builtin_mul_overflow(layer.head_stride, static_cast<size_t>(shape.n_kv_heads), &layer_bytes) ||
+        layer_bytes > kMaxBytes - group->block_bytes)
+      return Error{ErrorCode::invalid_argument, "cache: a block of these layers has more bytes than can be counted"};
+    group->block_bytes += layer_bytes;
+    layout.layers.push_back(layer);
+  }
+  for (GroupLayout& group : layout.groups) group.block_bytes = round_up(group.block_bytes, kPageBytes);
+  return layout;
+}
+
+}  // namespace decant::cache

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cache/invariants.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "decant/detail/format.h"
+
+namespace decant::cache {
+namespace {
+
+using detail::format;
+
+// How often the tables of all sequences name each block of a group: [slab][index].
+using Counts = std::vector<std::vector<int32_t>>;
+
+std::string check_table(const CacheState& state, size_t g, size_t s, Counts& named) {
+  const CacheState::Group& group = state.groups[g];
+  const CacheState::Sequence& sequence = state.sequences[s];
+  const CacheState::Table& table = sequence.tables[g];
+  const auto n_blocks = static_cast<int>(table.ids.size());
+  const int needed = (sequence.n_slots + state.block_tokens - 1) / state.block_tokens;
+  if (n_blocks != needed)
+    return format("sequence {} group {}: {} blocks, {} slots need {}", s, g, n_blocks, sequence.n_slots, needed);
+  const int outlived = group.window == 0 ? 0 : std::max(0, sequence.len - group.window + 1) / state.block_tokens;
+  if (table.n_outlived > outlived)
+    return format("sequence {} group {}: {} blocks given back, only {} are outlived", s, g, table.n_outlived, outlived);
+  for (int i = 0; i < n_blocks; ++i) {
+    const BlockId id = table.ids[i];
+    if (i < table.n_outlived) {
+      if (table.blocks[i] != nullptr) return format("sequence {} group {}: outlived block {} isn't null", s, g, i);
+      continue;
+    }
+    if (id.slab < 0 || id.slab >= static_cast<int32_t>(group.slabs.size()) || id.index < 0 ||
+        id.index >= static_cast<int32_t>(group.slabs[id.slab].owners.size()))
+      return format("sequence {} group {}: block {} names no block of the pool", s, g, i);
+    if (table.blocks[i] != group.slabs[id.slab].data + static_cast<size_t>(id.index) * group.block_bytes)
+      return format("sequence {} group {}: block {} points elsewhere", s, g, i);
+    ++named[id.slab][id.index];
+  }
+  std::vector<const std::byte*> blocks(table.blocks.begin() + table.n_outlived, table.blocks.end());
+  std::sort(blocks.begin(), blocks.end());
+  const auto twice = std::adjacent_find(blocks.begin(), blocks.end());
+  return twice == blocks.end() ? std::string()
+                               : format("sequence {} group {}: a block stands in the table twice", s, g);
+}
+
+std::string check_slab(const CacheState& state, size_t g, size_t b, const std::vector<int32_t>& named) {
+  const CacheState::Group& group = state.groups[g];
+  const CacheState::Slab& slab = group.slabs[b];
+  const auto n_blocks = static_cast<int32_t>(slab.owners.size());
+  if (slab.data == nullptr) {
+    const bool vacant = n_blocks == 0 && slab.size_bytes == 0 && slab.n_used == 0 && !slab.listed;
+    return vacant ? std::string() : format("group {}: vacant slab {} isn't empty", g, b);
+  }
+  if (slab.size_bytes != static_cast<size_t>(n_blocks) * group.block_bytes)
+    return format("group {}: slab {} has {} bytes for {} blocks of {}", g, b, slab.size_bytes, n_blocks,
+                  group.block_bytes);
+  for (int32_t i = 0; i < n_blocks; ++i)
+    if (slab.owners[i] != named[i])
+      return format("group {}: slab {} block {} has {} owners, tables name it {} times", g, b, i, slab.owners[i],
+                    named[i]);
+  std::vector<bool> listed(slab.owners.size(), false);
+  for (const int32_t i : slab.free_list) {
+    if (i < 0 || i >= n_blocks || listed[i]) return format("group {}: slab {}: bad or circular free list", g, b);
+    if (slab.owners[i] != 0) return format("group {}: slab {} block {} is free but owned", g, b, i);
+    listed[i] = true;
+  }
+  const auto n_free = static_cast<int32_t>(slab.free_list.size());
+  if (slab.n_used + n_free != n_blocks)
+    return format("group {}: slab {}: {} used and {} free of {} blocks", g, b, slab.n_used, n_free, n_blocks);
+  if (slab.n_used == 0) return format("group {}: slab {} stands empty", g, b);
+  if (slab.listed != (n_free > 0)) return format("group {}: slab {} is in the wrong list", g, b);
+  return {};
+}
+
+std::string check_bytes(const CacheState& state) {
+  size_t sum = 0;
+  std::vector<std::pair<const std::byte*, size_t>> runs;
+  for (const CacheState::Group& group : state.groups)
+    for (const CacheState::Slab& slab : group.slabs)
+      if (slab.data != nullptr) {
+        sum += slab.size_bytes;
+        runs.emplace_back(slab.data, slab.size_bytes);
+      }
+  if (sum != state.reserved_bytes) return format("slabs have {} bytes, {} are counted", sum, state.reserved_bytes);
+  if (sum > state.limit_bytes) return format("slabs have {} bytes, the limit is {}", sum, state.limit_bytes);
+  std::sort(runs.begin(), runs.end());
+  for (size_t i = 1; i < runs.size(); ++i)
+    if (runs[i - 1].first + runs[i - 1].second > runs[i].first) return "two slabs overlap";
+  return {};
+}
+
+std::string check_sequence(const CacheState& state, size_t s) {
+  const CacheState::Sequence& sequence = state.sequences[s];
+  if (sequence.len < 0 || sequence.len > sequence.n_slots || sequence.n_slots > state.max_tokens)
+    return format("sequence {}: {} tokens in {} slots", s, sequence.len, sequence.n_slots);
+  if (!sequence.alive && sequence.n_slots != 0) return format("sequence {} is gone but has slots", s);
+  if (!state.reservation_alive && sequence.n_slots != sequence.len)
+    return format("sequence {} has reserved slots, but no reservation is alive", s);
+  return {};
+}
+
+}  // namespace
+
+CacheState::Group copy_pool(const BlockPool& pool, int window) {
+  CacheState::Group group;
+  group.window = window;
+  group.block_bytes = pool.block_bytes();
+  group.n_used = pool.n_used();
+  group.n_free = pool.n_free();
+  for (const BlockPool::Slab& slab : pool.slabs()) {
+    CacheState::Slab copy;
+    copy.data = slab.memory.data();
+    copy.size_bytes = slab.memory.size_bytes();
+    copy.n_used = slab.n_used;
+    for (const BlockPool::Block& block : slab.blocks) copy.owners.push_back(block.owners);
+    const auto n_blocks = static_cast<int32_t>(slab.blocks.size());
+    for (int32_t i = slab.first_free; i >= 0 && copy.free_list.size() <= slab.blocks.size();) {
+      copy.free_list.push_back(i);
+      i = i < n_blocks ? slab.blocks[i].next_free : -1;
+    }
+    group.slabs.push_back(std::move(copy));
+  }
+  std::vector<bool> seen(group.slabs.size(), false);
+  for (int32_t s = pool.first_with_free(); s >= 0 && !seen[s]; s = pool.slabs()[s].next) {
+    seen[s] = true;
+    group.slabs[s].listed = true;
+  }
+  return group;
+}
+
+CacheState::Table copy_table(const BlockTable& table) {
+  CacheState::Table copy;
+  copy.n_outlived = table.n_outlived();
+  for (int i = 0; i < table.n_blocks(); ++i) {
+    copy.ids.push_back(table.id(i));
+    copy.blocks.push_back(table.blocks()[i]);
+  }
+  return copy;
+}
+
+std::string broken_invariant(const CacheState& state) {
+  int n_dead = 0;
+  for (size_t s = 0; s < state.sequences.size(); ++s) {
+    n_dead += !state.sequences[s].alive;
+    if (std::string broken = check_sequence(state, s); !broken.empty()) return broken;
+  }
+  if (n_dead != state.n_free_sequences)
+    return format("{} sequences are gone, {} places are free", n_dead, state.n_free_sequences);
+  for (size_t g = 0; g < state.groups.size(); ++g) {
+    const CacheState::Group& group = state.groups[g];
+    Counts named;
+    for (const CacheState::Slab& slab : group.slabs) named.emplace_back(slab.owners.size(), 0);
+    for (size_t s = 0; s < state.sequences.size(); ++s)
+      if (std::string broken = check_table(state, g, s, named); !broken.empty()) return broken;
+    int64_t n_used = 0, n_blocks = 0;
+    for (size_t b = 0; b < group.slabs.size(); ++b) {
+      if (std::string broken = check_slab(state, g, b, named[b]); !broken.empty()) return broken;
+      n_used += group.slabs[b].n_used;
+      n_blocks += static_cast<int64_t>(group.slabs[b].owners.size());
+    }
+    if (n_used != group.n_used || n_blocks != group.n_used + group.n_free)
+      return format("group {}: counts {} used and {} free, slabs hold {} used of {}", g, group.n_used, group.n_free,
+                    n_used, n_blocks);
+  }
+  return check_bytes(state);
+}
+
+}  // namespace decant::cache
