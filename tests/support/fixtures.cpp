@@ -53,7 +53,8 @@ std::map<std::string, Array> read_arrays(const std::string& path) {
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, file.data(), 8);
   std::map<std::string, Array> arrays;
-  for (const auto& [name, info] : nlohmann::json::parse(file.substr(8, header_bytes)).items()) {
+  const nlohmann::json header = nlohmann::json::parse(file.substr(8, header_bytes));  // items() doesn't keep it alive
+  for (const auto& [name, info] : header.items()) {
     if (name == "__metadata__") continue;
     const size_t begin = info["data_offsets"][0], end = info["data_offsets"][1];
     const char* const data = file.data() + 8 + header_bytes;
