@@ -7,8 +7,9 @@
 
 #include <cstddef>
 
-#include "cache/cpu_features.h"
 #include "decant/dtype.h"
+
+#include "cache/cpu_features.h"
 
 namespace decant::kernels {
 
@@ -20,30 +21,32 @@ inline constexpr int kChunkTiles = kChunkTokens / kTileTokens;
 ///
 /// A K tile is [k_dim, 16]: channel by channel, 16 slots side by side. A V tile is [16, v_dim]: slot by slot.
 /// Query row r = token · n_group + head. Token t attends to the chunk's slots [lo[t], hi[t]); lo[t] ≥ hi[t] leaves its
-/// rows with l = 0. Slots outside are skipped: never read as numbers, whatever they hold.
+/// rows with l = 0 and their m and o unspecified. Slots outside are skipped: never read as numbers, whatever they hold.
 struct AttendChunkArgs {
   const std::byte* k_tiles[kChunkTiles] = {};  ///< null for a tile that no query attends to
   const std::byte* v_tiles[kChunkTiles] = {};
+  const std::byte* next_k_tiles[kChunkTiles] = {};  ///< those of the chunk that comes next, to fetch ahead; null: none
   int k_dim = 0;
   int v_dim = 0;
   int n_tokens = 0;
-  int n_group = 0;                     ///< query heads that read this kv head
-  const float* q = nullptr;            ///< [n_tokens · n_group, k_dim], already multiplied by the scale (one rounding)
-  const int* lo = nullptr;             ///< [n_tokens]
-  const int* hi = nullptr;             ///< [n_tokens], ≤ 128
-  float softcap = 0.0F;                ///< > 0: s = softcap · tanh(s / softcap)
-  const float* alibi_slopes = nullptr; ///< [n_group] or null: s = fma(−slope, pos − slot, s), after the soft cap
-  const int* distance = nullptr;       ///< [n_tokens] pos − (the chunk's slot 0); read with alibi_slopes only
-  float* scores = nullptr;             ///< scratch, [n_tokens · n_group, 128]
-  float* m = nullptr;                  ///< [n_tokens · n_group] out: greatest score
-  float* l = nullptr;                  ///< [n_tokens · n_group] out: Σ exp(s − m)
-  float* o = nullptr;                  ///< [n_tokens · n_group, v_dim] out: Σ exp(s − m) · v
+  int n_group = 0;           ///< query heads that read this kv head
+  const float* q = nullptr;  ///< [n_tokens · n_group, k_dim], already multiplied by the scale (one rounding)
+  const int* lo = nullptr;   ///< [n_tokens]
+  const int* hi = nullptr;   ///< [n_tokens], ≤ 128
+  float softcap = 0.0F;      ///< > 0: s = softcap · tanh(s / softcap)
+  const float* alibi_slopes = nullptr;  ///< [n_group] or null: s = fma(−slope, pos − slot, s), after the soft cap
+  const int* distance = nullptr;        ///< [n_tokens] pos − (the chunk's slot 0); read with alibi_slopes only
+  float* scores = nullptr;              ///< scratch, [n_tokens · n_group, 128]
+  float* m = nullptr;                   ///< [n_tokens · n_group] out: greatest score
+  float* l = nullptr;                   ///< [n_tokens · n_group] out: Σ exp(s − m)
+  float* o = nullptr;                   ///< [n_tokens · n_group, v_dim] out: Σ exp(s − m) · v
 };
 
 struct AttentionKernels {
   const char* name;
 
-  /// One token's key of one head, [k_dim], into lane `lane` of a K tile. False if a value doesn't fit the type (or is not finite).
+  /// One token's key of one head, [k_dim], into lane `lane` of a K tile. False if a value doesn't fit the type (or is
+  /// not finite).
   bool (*store_k[kKvTypeCount])(const float* k, int k_dim, std::byte* tile, int lane);
   /// One token's value of one head, [v_dim], into row `row` of a V tile. False as above.
   bool (*store_v[kKvTypeCount])(const float* v, int v_dim, std::byte* tile, int row);

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cache/attention.h"
+
+#include <algorithm>
+
+#include "decant/detail/check.h"
+
+namespace decant::cache {
+
+namespace {
+
+using kernels::AttendChunkArgs;
+using kernels::kChunkTiles;
+using kernels::kChunkTokens;
+using kernels::kTileTokens;
+
+constexpr size_t round_up(size_t n) { return (n + 15) / 16 * 16; }  // floats of a cache line
+
+/// A query's slots [first, last).
+struct SlotRange {
+  int first = 0, last = 0;
+};
+
+SlotRange attended_slots(int pos, int window) { return {window > 0 ? std::max(0, pos - window + 1) : 0, pos + 1}; }
+
+/// Scratch of one call, in parts that begin on cache lines if the whole does.
+struct Scratch {
+  float* q;
+  float* scores;
+  float* m;
+  float* l;
+  float* o;
+  float* m_chunk;
+  float* l_chunk;
+  float* o_chunk;
+
+  Scratch(float* at, int n_rows, int k_dim, int v_dim) {
+    const size_t rows = static_cast<size_t>(n_rows);
+    const auto take = [&at](size_t n) {
+      float* const part = at;
+      at += round_up(n);
+      return part;
+    };
+    q = take(rows * static_cast<size_t>(k_dim));
+    scores = take(rows * kChunkTokens);
+    m = take(rows);
+    l = take(rows);
+    o = take(rows * static_cast<size_t>(v_dim));
+    m_chunk = take(rows);
+    l_chunk = take(rows);
+    o_chunk = take(rows * static_cast<size_t>(v_dim));
+  }
+};
+
+/// What is the same for every chunk of a call.
+class ChunkWalk {
+ public:
+  ChunkWalk(const kernels::AttentionKernels& kernels, const KvView& kv, const AttentionQueries& queries,
+            const AttentionParams& params, const Scratch& scratch)
+      : kernel_(kernels.attend_chunk[static_cast<int>(kv.k_type)][static_cast<int>(kv.v_type)]),
+        kv_(kv),
+        queries_(queries),
+        params_(params) {
+    DECANT_CHECK(queries.n_tokens >= 1 && queries.n_tokens <= kQueryTokens, "callers split longer runs of tokens");
+    DECANT_CHECK(queries.first_pos + queries.n_tokens <= kv.len, "K and V are written before they are attended to");
+    const int row_size = queries.n_group * kv.k_dim;
+    for (int t = 0; t < queries.n_tokens; ++t) {
+      const float* from = queries.q + t * queries.q_stride;
+      float* to = scratch.q + static_cast<ptrdiff_t>(t) * row_size;
+      for (int i = 0; i < row_size; ++i) to[i] = from[i] * params.scale;
+    }
+    args_.k_dim = kv.k_dim;
+    args_.v_dim = kv.v_dim;
+    args_.n_tokens = queries.n_tokens;
+    args_.n_group = queries.n_group;
+    args_.q = scratch.q;
+    args_.lo = lo_;
+    args_.hi = hi_;
+    args_.softcap = params.softcap;
+    args_.alibi_slopes = params.alibi_slopes;
+    args_.distance = distance_;
+    args_.scores = scratch.scores;
+  }
+
+  /// The partial result of a chunk, whose successor in this walk is chunk + 1 unless it is the last.
+  void attend(int chunk, bool is_last, float* m, float* l, float* o) {
+    const int begin = chunk * kChunkTokens;
+    SlotRange all{kChunkTokens, 0};
+    for (int t = 0; t < queries_.n_tokens; ++t) {
+      const int pos = queries_.first_pos + t;
+      const SlotRange slots = attended_slots(pos, params_.window);
+      lo_[t] = std::clamp(slots.first - begin, 0, kChunkTokens);
+      hi_[t] = std::clamp(slots.last - begin, 0, kChunkTokens);
+      distance_[t] = pos - begin;
+      if (lo_[t] < hi_[t]) all = {std::min(all.first, lo_[t]), std::max(all.last, hi_[t])};
+    }
+    const int first_tile = chunk * kChunkTiles;
+    for (int i = 0; i < kChunkTiles; ++i) {
+      const bool attended = i * kTileTokens < all.last && (i + 1) * kTileTokens > all.first;
+      args_.k_tiles[i] = attended ? kv_.k_tile(first_tile + i) : nullptr;
+      args_.v_tiles[i] = attended ? kv_.v_tile(first_tile + i) : nullptr;
+      const int next = first_tile + kChunkTiles + i;
+      args_.next_k_tiles[i] = !is_last && next * kTileTokens < kv_.len ? kv_.k_tile(next) : nullptr;
+    }
+    args_.m = m;
+    args_.l = l;
+    args_.o = o;
+    kernel_(args_);
+  }
+
+ private:
+  void (*kernel_)(const AttendChunkArgs&);
+  const KvView& kv_;
+  const AttentionQueries& queries_;
+  const AttentionParams& params_;
+  AttendChunkArgs args_;
+  int lo_[kQueryTokens] = {};
+  int hi_[kQueryTokens] = {};
+  int distance_[kQueryTokens] = {};
+};
+
+}  // namespace
+
+size_t attend_scratch_floats(int n_rows, int k_dim, int v_dim) {
+  const size_t rows = static_cast<size_t>(n_rows);
+  return round_up(rows * static_cast<size_t>(k_dim)) + round_up(rows * kChunkTokens) + 4 * round_up(rows) +
+         2 * round_up(rows * static_cast<size_t>(v_dim));
+}
+
+ChunkRange attended_chunks(const AttentionQueries& queries, const AttentionParams& params) {
+  const int first = attended_slots(queries.first_pos, params.window).first;
+  const int last_pos = queries.first_pos + queries.n_tokens - 1;
+  return {first / kChunkTokens, last_pos / kChunkTokens + 1};
+}
+
+void attend(const kernels::AttentionKernels& kernels, const KvView& kv, const AttentionQueries& queries,
+            const AttentionParams& params, float* scratch_floats) {
+  const int n_rows = queries.n_tokens * queries.n_group;
+  const Scratch scratch(scratch_floats, n_rows, kv.k_dim, kv.v_dim);
+  ChunkWalk walk(kernels, kv, queries, params, scratch);
+  const ChunkRange chunks = attended_chunks(queries, params);
+
+  walk.attend(chunks.first, chunks.first + 1 == chunks.last, scratch.m, scratch.l, scratch.o);
+  for (int chunk = chunks.first + 1; chunk < chunks.last; ++chunk) {
+    walk.attend(chunk, chunk + 1 == chunks.last, scratch.m_chunk, scratch.l_chunk, scratch.o_chunk);
+    kernels.merge(n_rows, kv.v_dim, scratch.m, scratch.l, scratch.o, scratch.m_chunk, scratch.l_chunk, scratch.o_chunk);
+  }
+  kernels.finish(n_rows, queries.n_group, kv.v_dim, params.sinks, scratch.m, scratch.l, scratch.o, queries.out,
+                 queries.out_stride, queries.lse);
+}
+
+void attend_partial(const kernels::AttentionKernels& kernels, const KvView& kv, const AttentionQueries& queries,
+                    const AttentionParams& params, int chunk, float* m, float* l, float* o, float* scratch_floats) {
+  const Scratch scratch(scratch_floats, queries.n_tokens * queries.n_group, kv.k_dim, kv.v_dim);
+  ChunkWalk walk(kernels, kv, queries, params, scratch);
+  walk.attend(chunk, /*is_last=*/true, m, l, o);
+}
+
+void attend_merge(const kernels::AttentionKernels& kernels, const AttentionQueries& queries,
+                  const AttentionParams& params, int v_dim, int n_chunks, float* m, float* l, float* o) {
+  const int n_rows = queries.n_tokens * queries.n_group;
+  const ptrdiff_t o_chunk = static_cast<ptrdiff_t>(n_rows) * v_dim;
+  for (int i = 1; i < n_chunks; ++i) {
+    const ptrdiff_t row = static_cast<ptrdiff_t>(i) * n_rows;
+    kernels.merge(n_rows, v_dim, m, l, o, m + row, l + row, o + i * o_chunk);
+  }
+  kernels.finish(n_rows, queries.n_group, v_dim, params.sinks, m, l, o, queries.out, queries.out_stride, queries.lse);
+}
+
+}  // namespace decant::cache

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// The definition of attention over a chunk. Compiled twice: as `reference` for any x86-64, and as `reference_fma` with
+// -mfma. No inline function of a shared header is called here: a copy compiled with FMA could be the one the linker
+// keeps.
+
+#include <cstdint>
+
+#include "cache/kernels/attention_tables.h"
+#include "cache/kernels/vmath64.h"
+#include "cache/kernels/vmath_ref.h"
+
+#ifndef DECANT_REFERENCE
+#define DECANT_REFERENCE reference
+#endif
+
+namespace decant::kernels::DECANT_REFERENCE {
+
+namespace {
+
+constexpr float kInf = __builtin_inff();
+
+float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+float greater(float a, float b) { return a < b ? b : a; }
+
+/// Up to 16 stored elements as floats: where they lie, or widened into `buffer`.
+const float* widen(const float* x, int, float*) { return x; }
+const float* widen(const uint16_t* x, int n, float* buffer) {
+  widen_f16(x, n, buffer);
+  return buffer;
+}
+
+/// s[i] += s[i + 8], then 4, 2, 1.
+float tree_sum(float (&s)[16]) {
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) s[i] += s[i + half];
+  return s[0];
+}
+
+/// s_j = Σ q[ch]·k_j[ch], ch ascending, for the slots [lo, hi).
+template <typename K>
+void dot_scores(const AttendChunkArgs& args, const float* q, int lo, int hi, float* scores) {
+  for (int tile = lo / kTileTokens; tile * kTileTokens < hi; ++tile) {
+    const K* k = reinterpret_cast<const K*>(args.k_tiles[tile]);
+    float sums[kTileTokens] = {};
+    float buffer[kTileTokens];
+    for (int ch = 0; ch < args.k_dim; ++ch) {
+      const float* k_ch = widen(k + static_cast<ptrdiff_t>(ch) * kTileTokens, kTileTokens, buffer);
+      for (int lane = 0; lane < kTileTokens; ++lane) sums[lane] = fma(q[ch], k_ch[lane], sums[lane]);
+    }
+    for (int lane = 0; lane < kTileTokens; ++lane) {  // the lanes of absent slots hold nothing that counts
+      const int j = tile * kTileTokens + lane;
+      if (j >= lo && j < hi) scores[j] = sums[lane];
+    }
+  }
+}
+
+/// Soft cap and ALiBi, then p_j = exp(s_j − m) in place.
+void weigh(const AttendChunkArgs& args, int token, int head, int lo, int hi, float* scores, float* m, float* l) {
+  float greatest = -kInf;
+  for (int j = lo; j < hi; ++j) {
+    float s = scores[j];
+    if (args.softcap > 0.0F) s = args.softcap * tanh_f32(s / args.softcap);
+    if (args.alibi_slopes != nullptr)
+      s = fma(-args.alibi_slopes[head], static_cast<float>(args.distance[token] - j), s);
+    scores[j] = s;
+    greatest = greater(greatest, s);
+  }
+  greatest += 0.0F;  // −0 becomes +0: the order of the maximum can't show
+
+  float sums[16] = {};
+  for (int j = lo; j < hi; ++j) {
+    scores[j] = exp_f32(scores[j] - greatest);
+    sums[j % 16] += scores[j];
+  }
+  *m = greatest;
+  *l = tree_sum(sums);
+}
+
+/// o[ch] = Σ p_j·v_j[ch], j ascending.
+template <typename V>
+void sum_values(const AttendChunkArgs& args, const float* p, int lo, int hi, float* o) {
+  for (int ch = 0; ch < args.v_dim; ++ch) o[ch] = 0.0F;
+  for (int j = lo; j < hi; ++j) {
+    const V* v = reinterpret_cast<const V*>(args.v_tiles[j / kTileTokens]) +
+                 static_cast<ptrdiff_t>(j % kTileTokens) * args.v_dim;
+    float buffer[16];
+    for (int first = 0; first < args.v_dim; first += 16) {
+      const int n = args.v_dim - first < 16 ? args.v_dim - first : 16;
+      const float* v_ch = widen(v + first, n, buffer);
+      for (int i = 0; i < n; ++i) o[first + i] = fma(p[j], v_ch[i], o[first + i]);
+    }
+  }
+}
+
+template <typename K, typename V>
+void attend_chunk(const AttendChunkArgs& args) {
+  for (int row = 0; row < args.n_tokens * args.n_group; ++row) {
+    const int token = row / args.n_group;
+    const int lo = args.lo[token];
+    const int hi = args.hi[token];
+    if (lo >= hi) {
+      args.m[row] = -kInf;
+      args.l[row] = 0.0F;
+      continue;
+    }
+    float* scores = args.scores + static_cast<ptrdiff_t>(row) * kChunkTokens;
+    dot_scores<K>(args, args.q + static_cast<ptrdiff_t>(row) * args.k_dim, lo, hi, scores);
+    weigh(args, token, row % args.n_group, lo, hi, scores, args.m + row, args.l + row);
+    sum_values<V>(args, scores, lo, hi, args.o + static_cast<ptrdiff_t>(row) * args.v_dim);
+  }
+}
+
+void merge(int n_rows, int v_dim, float* m, float* l, float* o, const float* mc, const float* lc, const float* oc) {
+  for (int row = 0; row < n_rows; ++row, o += v_dim, oc += v_dim) {
+    if (lc[row] == 0.0F) continue;
+    if (l[row] == 0.0F) {
+      m[row] = mc[row];
+      l[row] = lc[row];
+      for (int ch = 0; ch < v_dim; ++ch) o[ch] = oc[ch];
+      continue;
+    }
+    const float greatest = greater(m[row], mc[row]);
+    const float a = exp_f32(m[row] - greatest);
+    const float b = exp_f32(mc[row] - greatest);
+    m[row] = greatest;
+    l[row] = fma(l[row], a, lc[row] * b);
+    for (int ch = 0; ch < v_dim; ++ch) o[ch] = fma(o[ch], a, oc[ch] * b);
+  }
+}
+
+void finish(int n_rows, int n_group, int v_dim, const float* sinks, float* m, float* l, float* o, float* out,
+            ptrdiff_t token_stride, float* lse) {
+  for (int row = 0; row < n_rows; ++row, o += v_dim) {
+    if (sinks != nullptr) {
+      const float sink = sinks[row % n_group];
+      const float greatest = greater(m[row], sink);
+      const float a = exp_f32(m[row] - greatest);
+      m[row] = greatest;
+      l[row] = l[row] * a + exp_f32(sink - greatest);
+      for (int ch = 0; ch < v_dim; ++ch) o[ch] *= a;
+    }
+    float* out_row = out + (row / n_group) * token_stride + static_cast<ptrdiff_t>(row % n_group) * v_dim;
+    for (int ch = 0; ch < v_dim; ++ch) out_row[ch] = o[ch] / l[row];
+    if (lse != nullptr) lse[row] = static_cast<float>(static_cast<double>(m[row]) + log64(static_cast<double>(l[row])));
+  }
+}
+
+}  // namespace
+
+const AttentionKernels kAttention = {
+    .name = "reference",
+    .store_k = {store_k_f32, store_k_f16},
+    .store_v = {store_v_f32, store_v_f16},
+    .load_k = {load_k_f32, load_k_f16},
+    .load_v = {load_v_f32, load_v_f16},
+    .attend_chunk = {{attend_chunk<float, float>, attend_chunk<float, uint16_t>},
+                     {attend_chunk<uint16_t, float>, attend_chunk<uint16_t, uint16_t>}},
+    .merge = merge,
+    .finish = finish,
+};
+
+}  // namespace decant::kernels::DECANT_REFERENCE
