@@ -18,20 +18,21 @@ using SequenceId = int64_t;
 
 /// A prompt and how to go on from it.
 struct Request {
-  std::vector<int32_t> prompt;    ///< at least one id, each within the vocabulary; at most n_ctx
+  std::vector<int32_t> prompt;  ///< at least one id, each within the vocabulary; at most n_ctx
   SamplingParams sampling;
   /// Tokens to generate at most, the end id included; 0 computes the prompt only. Negative: until the context is full.
   int max_new_tokens = -1;
   /// Goes on past the model's end ids.
   bool ignore_end = false;
-  /// Reports the logits of every position, not only those that are sampled. Needs EngineOptions::max_logit_rows ≥ the chunk.
+  /// Reports the logits of every position, not only those that are sampled. Needs EngineOptions::max_logit_rows ≥ the
+  /// chunk.
   bool all_logits = false;
 };
 
 enum class FinishReason : int32_t {
-  none,       ///< goes on
-  stop,       ///< an end id
-  length,     ///< max_new_tokens, or the context is full
+  none,    ///< goes on
+  stop,    ///< an end id
+  length,  ///< max_new_tokens, or the context is full
   cancelled,
   error,
 };
@@ -40,9 +41,9 @@ const char* to_string(FinishReason reason) noexcept;
 /// One sampled token.
 struct TokenEvent {
   SequenceId sequence = 0;
-  int32_t token_id = -1;                      ///< -1: the sequence ended without a further token
-  float logprob = 0.0F;                       ///< log softmax of the raw logits at token_id, before penalties and temperature
-  FinishReason finish = FinishReason::none;   ///< other than none: the last event of the sequence; it is released
+  int32_t token_id = -1;  ///< -1: the sequence ended without a further token
+  float logprob = 0.0F;   ///< log softmax of the raw logits at token_id, before penalties and temperature
+  FinishReason finish = FinishReason::none;  ///< other than none: the last event of the sequence; it is released
 };
 
 /// Logits of consecutive positions of one sequence.
@@ -50,7 +51,7 @@ struct LogitRows {
   SequenceId sequence = 0;
   int first_pos = 0;
   int n_rows = 0;
-  const float* logits = nullptr;   ///< [n_rows, vocab_size], rows `row_stride` floats apart
+  const float* logits = nullptr;  ///< [n_rows, vocab_size], rows `row_stride` floats apart
   size_t row_stride = 0;
 };
 
@@ -59,14 +60,15 @@ struct StepReport {
   std::span<const TokenEvent> tokens;
   std::span<const LogitRows> logits;
   StepStats stats;
-  bool idle = false;   ///< no sequence is alive: nothing was done
+  bool idle = false;  ///< no sequence is alive: nothing was done
 };
 
 /// Decodes many sequences over one model. Calls on one engine come from one thread at a time; engines don't know each
 /// other. Its memory is taken in create() and submit(); step() takes none, except that the cache may grow by a slab.
 class Engine {
  public:
-  /// Errors: `invalid_argument` (an option outside its limits, by name), `unsupported` (isa), `out_of_memory`, `io` (no threads).
+  /// Errors: `invalid_argument` (an option outside its limits, by name), `unsupported` (isa), `out_of_memory`, `io` (no
+  /// threads).
   static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model, const EngineOptions& options = {});
 
   ~Engine();

@@ -28,11 +28,11 @@ struct ModelInfo {
   int n_kv_heads = 0;
   int head_dim = 0;
   int vocab_size = 0;
-  int n_ctx = 0;           ///< longest sequence the model was made for, in tokens
-  int window = 0;          ///< tokens a sliding-window layer looks back; 0: every layer sees all
-  int64_t n_params = 0;    ///< elements of all tensors, a tied head counted once
-  size_t file_bytes = 0;   ///< bytes of the weights in the file
-  size_t packed_bytes = 0; ///< bytes of the weights in memory
+  int n_ctx = 0;            ///< longest sequence the model was made for, in tokens
+  int window = 0;           ///< tokens a sliding-window layer looks back; 0: every layer sees all
+  int64_t n_params = 0;     ///< elements of all tensors, a tied head counted once
+  size_t file_bytes = 0;    ///< bytes of the weights in the file
+  size_t packed_bytes = 0;  ///< bytes of the weights in memory
   bool tied_head = false;
   bool has_chat_template = false;
 };
@@ -46,12 +46,13 @@ struct GenerationDefaults {
 
 /// Where the time of open() went, in nanoseconds.
 struct LoadTimes {
-  int64_t metadata_ns = 0;   ///< headers, configuration
+  int64_t metadata_ns = 0;  ///< headers, configuration
   int64_t tokenizer_ns = 0;
-  int64_t weights_ns = 0;    ///< reading and packing
+  int64_t weights_ns = 0;  ///< reading and packing
 };
 
-/// A model in memory: weights packed for the kernels, tokenizer, defaults. Immutable; engines share it, from any thread.
+/// A model in memory: weights packed for the kernels, tokenizer, defaults. Immutable; engines share it, from any
+/// thread.
 class Model {
  public:
   /// Opens a .gguf file (the first of a split one) or a directory with config.json and *.safetensors.
@@ -75,7 +76,7 @@ class Model {
   /// The model's tokenizer; an Error that says why where the model has none that decant can read.
   Result<const Tokenizer*> tokenizer() const;
 
-  struct Parts;                             ///< weights and configuration, for the engine
+  struct Parts;  ///< weights and configuration, for the engine
   const Parts& parts() const noexcept;
   explicit Model(std::unique_ptr<const Parts> parts);  ///< for open()
 

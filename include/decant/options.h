@@ -58,18 +58,22 @@ struct EngineOptions {
   /// Threads that compute, the caller of step() among them. 0: as many as affinity and the cgroup's cpu.max allow.
   /// Never changes a bit of the output.
   int n_threads = 0;
-  /// Kernel table: "auto" (the best this CPU has), "reference", "avx2", "avx512", "avx512vnni". `unsupported` if the CPU
-  /// lacks it. Never changes a bit of the output.
+  /// Kernel table: "auto" (the best this CPU has), "reference", "avx2", "avx512", "avx512vnni". `unsupported` if the
+  /// CPU lacks it. Never changes a bit of the output.
   std::string isa = "auto";
   /// Longest sequence in tokens, prompt included. 0: the model's own limit. More than that is refused.
   int n_ctx = 0;
-  /// Sequences that may live at once, 1 to 4096. Each costs a row of logits and sampler scratch (about 32 bytes a vocabulary entry).
+  /// Sequences that may live at once, 1 to 4096. Each costs a row of logits and sampler scratch (about 32 bytes a
+  /// vocabulary entry).
   int max_sequences = 8;
-  /// Tokens that one step may compute, prompt chunks and decodes together, 1 to 65536; at least max_sequences. Sizes the step's buffers.
+  /// Tokens that one step may compute, prompt chunks and decodes together, 1 to 65536; at least max_sequences. Sizes
+  /// the step's buffers.
   int max_step_tokens = 512;
-  /// Prompt tokens that one step computes of one sequence. 0: as many as fit into the step. Never changes a bit of the output.
+  /// Prompt tokens that one step computes of one sequence. 0: as many as fit into the step. Never changes a bit of the
+  /// output.
   int prefill_chunk = 0;
-  /// Rows of logits that one step may return. 0: max_sequences. Raise to max_step_tokens to ask for the logits of every prompt position.
+  /// Rows of logits that one step may return. 0: max_sequences. Raise to max_step_tokens to ask for the logits of every
+  /// prompt position.
   int max_logit_rows = 0;
   CacheOptions cache;
   LogSink log;
@@ -78,16 +82,18 @@ struct EngineOptions {
 /// How the next token is chosen from a row of logits. Defaults switch everything off: plain sampling at temperature 1.
 /// Order: repetition penalty, no-repeat n-gram, temperature, top-k, top-p, min-p, typical-p, epsilon, eta, then a draw.
 struct SamplingParams {
-  float temperature = 1.0F;         ///< ≥ 0; 0 is greedy: the greatest logit after penalties, ties to the lowest id
-  int top_k = 0;                    ///< keep the k greatest, every tie of the k-th included; 0: off
-  float top_p = 1.0F;               ///< keep the smallest set of likeliest tokens whose sum exceeds p, in (0, 1]; 1: off
-  float min_p = 0.0F;               ///< drop tokens below min_p times the greatest probability, in [0, 1]; 0: off
-  float typical_p = 1.0F;           ///< Meister et al. 2022 (arXiv:2202.00666), in (0, 1]; 1: off
-  float epsilon_cutoff = 0.0F;      ///< drop tokens below this probability, in [0, 1); 0: off. Hewitt et al. 2022 (arXiv:2210.15191)
-  float eta_cutoff = 0.0F;          ///< the same paper's entropy-dependent cutoff, in [0, 1); 0: off
-  float repetition_penalty = 1.0F;  ///< > 0; divides positive and multiplies negative logits of ids already seen; 1: off
-  int no_repeat_ngram_size = 0;     ///< forbid tokens that would repeat an n-gram of the history; 0: off
-  uint64_t seed = 0;                ///< with the position, the key of the generator: same seed, same text
+  float temperature = 1.0F;  ///< ≥ 0; 0 is greedy: the greatest logit after penalties, ties to the lowest id
+  int top_k = 0;             ///< keep the k greatest, every tie of the k-th included; 0: off
+  float top_p = 1.0F;        ///< keep the smallest set of likeliest tokens whose sum exceeds p, in (0, 1]; 1: off
+  float min_p = 0.0F;        ///< drop tokens below min_p times the greatest probability, in [0, 1]; 0: off
+  float typical_p = 1.0F;    ///< Meister et al. 2022 (arXiv:2202.00666), in (0, 1]; 1: off
+  float epsilon_cutoff =
+      0.0F;  ///< drop tokens below this probability, in [0, 1); 0: off. Hewitt et al. 2022 (arXiv:2210.15191)
+  float eta_cutoff = 0.0F;  ///< the same paper's entropy-dependent cutoff, in [0, 1); 0: off
+  float repetition_penalty =
+      1.0F;                      ///< > 0; divides positive and multiplies negative logits of ids already seen; 1: off
+  int no_repeat_ngram_size = 0;  ///< forbid tokens that would repeat an n-gram of the history; 0: off
+  uint64_t seed = 0;             ///< with the position, the key of the generator: same seed, same text
 };
 
 }  // namespace decant

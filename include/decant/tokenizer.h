@@ -23,7 +23,8 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  /// Ids of a text of UTF-8. Bytes that are not UTF-8 are read as U+FFFD. `unsupported` only if the text is longer than 2^30 bytes.
+  /// Ids of a text of UTF-8. Bytes that are not UTF-8 are read as U+FFFD. `unsupported` only if the text is longer than
+  /// 2^30 bytes.
   virtual Result<std::vector<int32_t>> encode(std::string_view text, const EncodeOptions& options = {}) const = 0;
 
   /// Text of some ids; ids outside the vocabulary are skipped; byte sequences that are not UTF-8 become U+FFFD.
@@ -32,7 +33,8 @@ class Tokenizer {
   /// Number of ids: one more than the largest.
   virtual int32_t vocab_size() const noexcept = 0;
 
-  /// The vocabulary entry as it is written in the model's file, e.g. "Ġthe" or "▁the" or "<0x0A>"; empty for an id that has none.
+  /// The vocabulary entry as it is written in the model's file, e.g. "Ġthe" or "▁the" or "<0x0A>"; empty for an id that
+  /// has none.
   virtual std::string_view entry(int32_t id) const noexcept = 0;
 
   /// Id of a vocabulary entry or added token, or -1.
@@ -41,7 +43,7 @@ class Tokenizer {
   /// Whether the id is a special token (one that decode() leaves out by default).
   virtual bool is_special(int32_t id) const noexcept = 0;
 
-  /// One text, growing by a token at a time. 
+  /// One text, growing by a token at a time.
   class Stream {
    public:
     virtual ~Stream() = default;
@@ -52,8 +54,9 @@ class Tokenizer {
     virtual std::string_view finish() = 0;
   };
 
-  /// A stream whose texts, joined, equal decode(context + ids) with the text of `context` taken off its front: the first
-  /// token after a prompt keeps its space. `context` may be empty: then they equal decode(ids). The tokenizer must outlive it.
+  /// A stream whose texts, joined, equal decode(context + ids) with the text of `context` taken off its front: the
+  /// first token after a prompt keeps its space. `context` may be empty: then they equal decode(ids). The tokenizer
+  /// must outlive it.
   virtual std::unique_ptr<Stream> stream(std::span<const int32_t> context, bool skip_special = true) const = 0;
 };
 

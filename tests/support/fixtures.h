@@ -3,10 +3,9 @@
 
 #include <cstdint>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 namespace decant::test {
 
@@ -19,15 +18,15 @@ nlohmann::json read_json(const std::string& path);
 
 /// An array of a safetensors file.
 struct Array {
-  std::string dtype;             ///< "F32", "F64", "I32", "U8", "F16", "BF16"
+  std::string dtype;  ///< "F32", "F64", "I32", "U8", "F16", "BF16"
   std::vector<int64_t> shape;
   std::vector<uint8_t> bytes;
 
   int64_t size() const;
-  std::vector<float> f32() const;      ///< F32 only
-  std::vector<double> f64() const;     ///< F64 only
-  std::vector<int32_t> i32() const;    ///< I32 only
-  std::vector<uint16_t> u16() const;   ///< F16 or BF16 bits
+  std::vector<float> f32() const;     ///< F32 only
+  std::vector<double> f64() const;    ///< F64 only
+  std::vector<int32_t> i32() const;   ///< I32 only
+  std::vector<uint16_t> u16() const;  ///< F16 or BF16 bits
 };
 
 /// Every array of a safetensors file, by name. A reader for tests only: it trusts the file.

@@ -18,7 +18,7 @@ class AlignedBuffer {
   explicit AlignedBuffer(size_t count) {
     if (count == 0) return;
     if (count > static_cast<size_t>(-1) / 2 / sizeof(T)) throw std::bad_alloc();
-    data_ = static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t{64}));
+    data_ = static_cast<T*>(::operator new (count * sizeof(T), std::align_val_t{64}));
     count_ = count;
   }
   AlignedBuffer(AlignedBuffer&& other) noexcept
@@ -28,7 +28,7 @@ class AlignedBuffer {
     std::swap(count_, other.count_);
     return *this;
   }
-  ~AlignedBuffer() { ::operator delete(data_, std::align_val_t{64}); }
+  ~AlignedBuffer() { ::operator delete (data_, std::align_val_t{64}); }
 
   T* data() noexcept { return data_; }
   const T* data() const noexcept { return data_; }

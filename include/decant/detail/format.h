@@ -2,9 +2,9 @@
 #pragma once
 
 // The only name of fmt in decant.
-#include <spdlog/fmt/fmt.h>
-
 #include <string>
+
+#include <spdlog/fmt/fmt.h>
 
 namespace decant::detail {
 

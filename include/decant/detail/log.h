@@ -19,11 +19,17 @@ class Log {
   Log(std::string name, LogSink sink);
 
   template <typename... Args>
-  void info(fmt::format_string<Args...> text, Args&&... args) const { write(LogLevel::info, text, std::forward<Args>(args)...); }
+  void info(fmt::format_string<Args...> text, Args&&... args) const {
+    write(LogLevel::info, text, std::forward<Args>(args)...);
+  }
   template <typename... Args>
-  void warn(fmt::format_string<Args...> text, Args&&... args) const { write(LogLevel::warn, text, std::forward<Args>(args)...); }
+  void warn(fmt::format_string<Args...> text, Args&&... args) const {
+    write(LogLevel::warn, text, std::forward<Args>(args)...);
+  }
   template <typename... Args>
-  void debug(fmt::format_string<Args...> text, Args&&... args) const { write(LogLevel::debug, text, std::forward<Args>(args)...); }
+  void debug(fmt::format_string<Args...> text, Args&&... args) const {
+    write(LogLevel::debug, text, std::forward<Args>(args)...);
+  }
 
  private:
   template <typename... Args>

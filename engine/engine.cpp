@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "decant/engine.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+
+#include "decant/detail/format.h"
+#include "decant/detail/fp_state.h"
+
+#include "engine/engine_impl.h"
+
+namespace decant {
+
+namespace {
+
+constexpr int kMaxSequences = 4096, kMaxStepTokens = 65536, kMaxThreads = 1024;
+
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+Status check_range(const char* name, int value, int low, int high) {
+  if (value >= low && value <= high) return {};
+  return Error{ErrorCode::invalid_argument, detail::format("{} is {}; {} to {} is possible", name, value, low, high)};
+}
+
+/// Checks the options and replaces every 0 that means "choose".
+Status resolve(EngineOptions& options, const ModelInfo& model) {
+  if (Status ok = check_range("n_threads", options.n_threads, 0, kMaxThreads); !ok) return ok;
+  if (Status ok = check_range("max_sequences", options.max_sequences, 1, kMaxSequences); !ok) return ok;
+  if (Status ok = check_range("max_step_tokens", options.max_step_tokens, options.max_sequences, kMaxStepTokens); !ok)
+    return ok;
+  if (Status ok = check_range("prefill_chunk", options.prefill_chunk, 0, std::numeric_limits<int>::max()); !ok)
+    return ok;
+  if (Status ok = check_range("max_logit_rows", options.max_logit_rows, 0, options.max_step_tokens); !ok) return ok;
+  if (options.n_ctx < 0 || options.n_ctx > model.n_ctx)
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("n_ctx is {}; the model was made for at most {} tokens", options.n_ctx, model.n_ctx)};
+  if (options.n_threads == 0) options.n_threads = default_thread_count();
+  if (options.n_ctx == 0) options.n_ctx = model.n_ctx;
+  if (options.max_logit_rows == 0) options.max_logit_rows = options.max_sequences;
+  return {};
+}
+
+std::vector<cache::KvLayerShape> cache_shape(const model::ModelConfig& config) {
+  std::vector<cache::KvLayerShape> layers;
+  for (const model::LayerConfig& layer : config.layers)
+    layers.push_back({layer.n_kv_heads, config.head_dim, config.head_dim, layer.window});
+  return layers;
+}
+
+Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& model, const EngineOptions& options) {
+  if (!model) return Error{ErrorCode::invalid_argument, "no model was given"};
+  const detail::FpState fp_state;
+  auto impl = std::make_unique<Engine::Impl>();
+  impl->model = std::move(model);
+  impl->options = options;
+  impl->log = detail::Log("engine", options.log);
+  if (Status ok = resolve(impl->options, impl->model->info()); !ok) return ok.error();
+  const EngineOptions& o = impl->options;
+
+  Result<Isa> isa = resolve_isa(o.isa);
+  if (!isa) return isa.error();
+  impl->isa = *isa;
+  Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(o.n_threads);
+  if (!pool) return pool.error();
+  impl->pool = std::move(*pool);
+  const model::ModelConfig& config = impl->model->parts().config;
+  Result<std::unique_ptr<cache::KvCache>> cache =
+      cache::KvCache::create(cache_shape(config), o.cache, o.max_sequences, o.n_ctx, impl->isa);
+  if (!cache) return cache.error();
+  impl->cache = std::move(*cache);
+
+  const Forward::Limits limits{o.max_step_tokens, o.max_logit_rows, o.max_sequences, o.n_ctx};
+  impl->forward = std::make_unique<Forward>(impl->model->parts(), limits, impl->isa, *impl->pool);
+  impl->sampler = std::make_unique<sampler::Sampler>(config.vocab_size);
+  impl->scheduler = std::make_unique<Scheduler>(o.max_sequences, o.max_step_tokens, o.prefill_chunk, o.max_logit_rows);
+  const auto n = static_cast<size_t>(o.max_sequences);
+  impl->growths.reserve(n);
+  impl->picks.reserve(n);
+  impl->events.reserve(n);
+  impl->logit_rows.reserve(n);
+  impl->log.info("{} threads, {} kernels, contexts of {} tokens, cache of {}/{}", o.n_threads, to_string(impl->isa),
+                 o.n_ctx, to_string(o.cache.k_type), to_string(o.cache.v_type));
+  return std::make_unique<Engine>(std::move(impl));
+}
+
+}  // namespace
+
+const char* to_string(FinishReason reason) noexcept {
+  switch (reason) {
+    case FinishReason::none:
+      return "none";
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+      return "length";
+    case FinishReason::cancelled:
+      return "cancelled";
+    case FinishReason::error:
+      return "error";
+  }
+  return "unknown";
+}
+
+Result<SequenceId> Engine::Impl::submit(Request&& request) {
+  const ModelInfo& info = model->info();
+  if (request.prompt.empty()) return Error{ErrorCode::invalid_argument, "the prompt is empty"};
+  if (request.prompt.size() > static_cast<size_t>(options.n_ctx))
+    return Error{ErrorCode::invalid_argument, detail::format("the prompt has {} tokens; the context holds {}",
+                                                             request.prompt.size(), options.n_ctx)};
+  for (const int32_t id : request.prompt)
+    if (id < 0 || id >= info.vocab_size)
+      return Error{ErrorCode::invalid_argument,
+                   detail::format("token id {} is outside the vocabulary of {}", id, info.vocab_size)};
+  if (Status valid = sampler::validate(request.sampling); !valid) return valid.error();
+  Sequence* const sequence = scheduler->free_slot();
+  if (sequence == nullptr)
+    return Error{ErrorCode::cache_full,
+                 detail::format("{} sequences are alive, which is the limit", options.max_sequences)};
+
+  const int n_prompt = static_cast<int>(request.prompt.size()), room = options.n_ctx - n_prompt;
+  std::vector<int32_t> ids = std::move(request.prompt);
+  ids.reserve(
+      static_cast<size_t>(n_prompt + (request.max_new_tokens < 0 ? room : std::min(room, request.max_new_tokens))));
+  Result<cache::SequenceIndex> place = cache->add_sequence();
+  if (!place) return place.error();
+  *sequence = Sequence{next_id++, *place, std::move(request), std::move(ids), n_prompt, 0};
+  return sequence->id;
+}
+
+void Engine::Impl::release(Sequence& sequence) noexcept {
+  cache->release(sequence.cache);
+  sequence.id = 0;
+}
+
+Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
+  const detail::FpState fp_state;
+  const int64_t start_ns = now_ns();
+  events.clear();
+  logit_rows.clear();
+  StepPlan& plan = scheduler->plan();
+  if (plan.empty()) return StepReport{{}, {}, {}, true};
+  Result<cache::KvReservation> slots = reserve(plan);  // given back on scope exit unless committed
+  if (!slots) return slots.error();
+  const int64_t forward_ns = now_ns();
+  Result<LogitsView> logits = forward->run(plan, *cache, stop);
+  if (!logits) return logits.error();  // nothing a caller can see has changed
+  const int64_t sample_ns = now_ns();
+  if (Status picked = pick(plan, *logits); !picked) return picked.error();
+  slots->commit();
+  settle(plan, *logits);
+
+  StepReport report{events, logit_rows, {}, false};
+  for (const PlanEntry& entry : plan.entries)
+    (entry.n_tokens == 1 ? report.stats.n_decode_tokens : report.stats.n_prefill_tokens) += entry.n_tokens;
+  const int64_t end_ns = now_ns();
+  report.stats.elapsed_ns = end_ns - start_ns;
+  report.stats.forward_ns = sample_ns - forward_ns;
+  report.stats.sample_ns = end_ns - sample_ns;
+  return report;
+}
+
+// If the cache can't take the whole plan, the newest prompts wait: those that decode go on.
+Result<cache::KvReservation> Engine::Impl::reserve(StepPlan& plan) {
+  for (;;) {
+    growths.clear();
+    for (const PlanEntry& entry : plan.entries) growths.push_back({entry.sequence, entry.n_tokens});
+    Result<cache::KvReservation> slots = cache->reserve(growths);
+    if (slots || slots.error().code != ErrorCode::cache_full || plan.entries.size() == 1) return slots;
+    Scheduler::drop_last(plan);
+  }
+}
+
+Status Engine::Impl::pick(const StepPlan& plan, const LogitsView& logits) {
+  picks.clear();
+  for (const PlanEntry& entry : plan.entries) {
+    const Sequence& sequence = scheduler->slot(entry.slot);
+    const bool wanted = entry.sample && sequence.request.max_new_tokens != 0 &&
+                        sequence.ids.size() < static_cast<size_t>(options.n_ctx);
+    if (!wanted) {
+      picks.push_back({});
+      continue;
+    }
+    const int row = entry.first_logit_row + entry.n_logit_rows - 1;
+    const std::span<const float> last(logits.logits + row * logits.stride,
+                                      static_cast<size_t>(model->info().vocab_size));
+    Result<sampler::Pick> picked =
+        sampler->pick(last, sequence.request.sampling, sequence.ids, static_cast<int64_t>(sequence.ids.size()));
+    if (!picked) return picked.error();
+    picks.push_back(*picked);
+  }
+  return {};
+}
+
+void Engine::Impl::settle(const StepPlan& plan, const LogitsView& logits) {
+  for (size_t i = 0; i < plan.entries.size(); ++i) {
+    const PlanEntry& entry = plan.entries[i];
+    Sequence& sequence = scheduler->slot(entry.slot);
+    sequence.n_computed += entry.n_tokens;
+    if (entry.n_logit_rows > 0)
+      logit_rows.push_back({sequence.id, entry.first_pos + entry.n_tokens - entry.n_logit_rows, entry.n_logit_rows,
+                            logits.logits + entry.first_logit_row * logits.stride, static_cast<size_t>(logits.stride)});
+    if (!entry.sample) continue;
+    events.push_back(advance(sequence, picks[i]));
+    if (events.back().finish != FinishReason::none) release(sequence);
+  }
+}
+
+TokenEvent Engine::Impl::advance(Sequence& sequence, const sampler::Pick& pick) const {
+  TokenEvent event{sequence.id, pick.token_id, pick.logprob, FinishReason::none};
+  if (pick.token_id < 0) {
+    event.finish = FinishReason::length;
+    return event;
+  }
+  sequence.ids.push_back(pick.token_id);
+  const std::span<const int32_t> ends = model->end_ids();
+  if (!sequence.request.ignore_end && std::find(ends.begin(), ends.end(), pick.token_id) != ends.end())
+    event.finish = FinishReason::stop;
+  else if (sequence.n_generated() == sequence.request.max_new_tokens ||
+           sequence.ids.size() == static_cast<size_t>(options.n_ctx))
+    event.finish = FinishReason::length;
+  return event;
+}
+
+Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options) {
+  try {
+    return create_engine(std::move(model), options);
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::out_of_memory, "no memory for the engine's buffers"};
+  }
+}
+
+Result<SequenceId> Engine::submit(Request request) {
+  try {
+    return impl_->submit(std::move(request));
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::out_of_memory, "no memory for another sequence"};
+  }
+}
+
+Result<StepReport> Engine::step(const std::stop_token& stop) {
+  try {
+    return impl_->step(stop);
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::out_of_memory, "no memory for the step"};
+  }
+}
+
+Status Engine::cancel(SequenceId sequence) {
+  Sequence* const found = sequence > 0 ? impl_->scheduler->find(sequence) : nullptr;
+  if (found == nullptr) return Error{ErrorCode::invalid_argument, detail::format("sequence {} is not alive", sequence)};
+  impl_->release(*found);
+  return {};
+}
+
+Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::~Engine() = default;
+
+int Engine::n_sequences() const noexcept { return impl_->scheduler->n_sequences(); }
+const Model& Engine::model() const noexcept { return *impl_->model; }
+int Engine::n_ctx() const noexcept { return impl_->options.n_ctx; }
+int Engine::n_threads() const noexcept { return impl_->pool->n_threads(); }
+const char* Engine::isa() const noexcept { return to_string(impl_->isa); }
+CacheStats Engine::cache_stats() const noexcept { return impl_->cache->stats(); }
+Engine::Impl& Engine::impl() noexcept { return *impl_; }
+
+}  // namespace decant

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "decant/model.h"
+
+#include <chrono>
+
+#include "decant/detail/fp_state.h"
+#include "decant/detail/log.h"
+
+#include "engine/model/model_parts.h"
+#include "engine/thread_pool.h"
+
+namespace decant {
+
+namespace {
+
+/// Nanoseconds since the last call.
+class Lap {
+ public:
+  int64_t operator()() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+Result<std::shared_ptr<const Model>> open_model(const std::string& path, const ModelOptions& options) {
+  const detail::FpState fp_state;
+  const detail::Log log("model", options.log);
+  if (options.n_threads < 0 || options.n_threads > 1024)
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("n_threads is {}; 0 to 1024 is possible", options.n_threads)};
+  Lap lap;
+  Result<model::ModelDescription> description = model::describe(path);
+  if (!description) return description.error();
+  auto parts = std::make_unique<Model::Parts>();
+  parts->load_times.metadata_ns = lap();
+
+  Result<std::unique_ptr<Tokenizer>> tokenizer = tokenizer::make_tokenizer(description->tokenizer);
+  if (tokenizer) {
+    parts->tokenizer = std::move(*tokenizer);
+  } else {
+    parts->tokenizer_error = tokenizer.error();
+    log.warn("no tokenizer: {}", tokenizer.error().message);
+  }
+  description->tokenizer = {};
+  parts->load_times.tokenizer_ns = lap();
+
+  Result<std::unique_ptr<ThreadPool>> pool =
+      ThreadPool::create(options.n_threads > 0 ? options.n_threads : default_thread_count());
+  if (!pool) return pool.error();
+  Result<model::Weights> weights = model::load_weights(*description, options, **pool);
+  if (!weights) return weights.error();
+  parts->weights = std::move(*weights);
+  parts->load_times.weights_ns = lap();
+
+  parts->info = std::move(description->info);
+  parts->info.packed_bytes = parts->weights.packed_bytes;
+  parts->config = std::move(description->config);
+  parts->defaults = description->defaults;
+  parts->end_ids = std::move(description->end_ids);
+  parts->numerics = options.numerics;
+  log.info("{}: {} with {} layers, {} parameters, {} bytes of weights packed into {}", path, parts->info.architecture,
+           parts->info.n_layers, parts->info.n_params, parts->info.file_bytes, parts->info.packed_bytes);
+  return std::shared_ptr<const Model>(std::make_shared<const Model>(std::move(parts)));
+}
+
+}  // namespace
+
+const char* to_string(Numerics numerics) noexcept {
+  switch (numerics) {
+    case Numerics::exact:
+      return "exact";
+    case Numerics::reference:
+      return "reference";
+    case Numerics::fast:
+      return "fast";
+  }
+  return "unknown";
+}
+
+Result<std::shared_ptr<const Model>> Model::open(const std::string& path, const ModelOptions& options) {
+  try {
+    return open_model(path, options);
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::out_of_memory, "no memory to open " + path};
+  }
+}
+
+Model::Model(std::unique_ptr<const Parts> parts) : parts_(std::move(parts)) {}
+Model::~Model() = default;
+
+const ModelInfo& Model::info() const noexcept { return parts_->info; }
+const GenerationDefaults& Model::generation_defaults() const noexcept { return parts_->defaults; }
+const LoadTimes& Model::load_times() const noexcept { return parts_->load_times; }
+Numerics Model::numerics() const noexcept { return parts_->numerics; }
+std::span<const int32_t> Model::end_ids() const noexcept { return parts_->end_ids; }
+const Model::Parts& Model::parts() const noexcept { return *parts_; }
+
+Result<const Tokenizer*> Model::tokenizer() const {
+  if (!parts_->tokenizer) return parts_->tokenizer_error;
+  return parts_->tokenizer.get();
+}
+
+}  // namespace decant
