@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <numbers>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "decant/detail/format.h"
+
+#include "tools/args.h"
+#include "tools/model_args.h"
+#include "tools/output.h"
+#include "tools/prefill.h"
+#include "tools/terminal.h"
+
+namespace decant::tools {
+namespace {
+
+struct EvalArgs {
+  ModelArgs model;
+  std::optional<std::string> file;
+  std::optional<int> window;
+  bool json = false;
+
+  EvalArgs() { model.k_type = model.v_type = KvType::f32; }
+};
+
+struct Measured {
+  double nats = 0.0;  ///< negative log-likelihood of all predicted tokens
+  size_t n_tokens = 0;
+  size_t n_bytes = 0;
+  int window = 0;
+};
+
+/// -log softmax(logits)[id], in float64.
+double surprise(std::span<const float> logits, int32_t id) {
+  const double greatest = *std::max_element(logits.begin(), logits.end());
+  double sum = 0.0;
+  for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - greatest);
+  return greatest + std::log(sum) - static_cast<double>(logits[static_cast<size_t>(id)]);
+}
+
+/// The begin token that the model puts before a text, if it has one.
+Result<std::vector<int32_t>> begin_token(const Tokenizer& tokenizer) {
+  Result<std::vector<int32_t>> ids = tokenizer.encode("");
+  if (ids && ids->size() > 1) ids->resize(1);
+  return ids;
+}
+
+/// The whole text without special tokens, cut into pieces of window - 1 tokens, each predicted after one begin token.
+/// A model without one predicts from the piece's first token on.
+Result<Measured> measure(const EvalArgs& args, const Interrupts& interrupts) {
+  const Result<std::string> text = read_text_file(*args.file, interrupts.fd());
+  if (!text) return text.error();
+  const Result<std::shared_ptr<const Model>> model = args.model.open(interrupts);
+  if (!model) return model.error();
+  const Result<const Tokenizer*> tokenizer = (*model)->tokenizer();
+  if (!tokenizer) return tokenizer.error();
+  const Result<std::vector<int32_t>> ids = (*tokenizer)->encode(*text, {.add_special = false});
+  if (!ids) return ids.error();
+  const Result<std::vector<int32_t>> begin = begin_token(**tokenizer);
+  if (!begin) return begin.error();
+  const int vocab_size = (*model)->info().vocab_size;
+  if (const Status known = check_ids(*ids, vocab_size); !known) return known.error();
+
+  const int n_ctx = (*model)->info().n_ctx;
+  Measured measured{.n_bytes = text->size(), .window = args.window.value_or(n_ctx)};
+  if (measured.window > n_ctx)
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("--window {} is longer than the model's context of {} tokens", measured.window, n_ctx)};
+  EngineOptions options = args.model.engine_options();
+  report_all_logits(options, args.model.chunk.value_or(0), static_cast<size_t>(measured.window));
+  const Result<std::unique_ptr<Engine>> engine = Engine::create(*model, options);
+  if (!engine) return engine.error();
+
+  Progress progress(detail::format("measuring {}", *args.file));
+  const auto piece_tokens = static_cast<size_t>(measured.window - 1);
+  for (size_t first = 0; first < ids->size(); first += piece_tokens) {
+    std::vector<int32_t> piece = *begin;
+    piece.insert(piece.end(), ids->begin() + static_cast<ptrdiff_t>(first),
+                 ids->begin() + static_cast<ptrdiff_t>(std::min(first + piece_tokens, ids->size())));
+    if (piece.size() < 2) break;
+    const std::vector<int32_t> input(piece.begin(), piece.end() - 1);
+    const Status done = prefill(**engine, input, interrupts, [&](int pos, std::span<const float> logits) {
+      measured.nats += surprise(logits, piece[static_cast<size_t>(pos) + 1]);
+      ++measured.n_tokens;
+      return Status();
+    });
+    if (!done) return done.error();
+    progress.update(first, ids->size());
+  }
+  if (measured.n_tokens == 0)
+    return Error{ErrorCode::invalid_argument, detail::format("{} has no token to predict", *args.file)};
+  return measured;
+}
+
+std::string describe(const Measured& measured, bool json) {
+  const double loss = measured.nats / static_cast<double>(measured.n_tokens);
+  const double bits_per_byte = measured.nats / std::numbers::ln2 / static_cast<double>(measured.n_bytes);
+  if (!json)
+    return detail::format(
+        "loss {:.4f} nats/token, perplexity {:.3f}, {:.4f} bits/byte ({} tokens, {} bytes, window {})\n", loss,
+        std::exp(loss), bits_per_byte, measured.n_tokens, measured.n_bytes, measured.window);
+  nlohmann::ordered_json result;
+  result["loss"] = loss;
+  result["perplexity"] = std::exp(loss);
+  result["bits_per_byte"] = bits_per_byte;
+  result["n_tokens"] = measured.n_tokens;
+  result["n_bytes"] = measured.n_bytes;
+  result["window"] = measured.window;
+  return result.dump() + "\n";
+}
+
+}  // namespace
+
+int cmd_eval(const Words& words) {
+  Arguments arguments("eval", "Measures a model on a text: loss, perplexity, bits per byte.");
+  EvalArgs args;
+  args.model.declare_model(arguments);
+  arguments.text("-f,--file", "TEXT", args.file, "The text file; - for standard input");
+  arguments.integer("--window", args.window, 2, kAnyHigh,
+                    "Tokens that a prediction may look back on, a begin token included (default: the model's context)");
+  arguments.flag("--json", args.json, "One line of JSON");
+  args.model.declare_engine(arguments);
+  arguments.note(
+      "The whole text is tokenized without special tokens and cut into pieces of window - 1 tokens; each piece is\n"
+      "predicted after one begin token. Loss is the mean of -log p in nats.");
+  if (const std::optional<int> status = arguments.parse(words)) return *status;
+  if (!args.file) return usage_error("eval", "-f TEXT is missing");
+
+  const Interrupts interrupts;
+  const Result<Measured> measured = measure(args, interrupts);
+  if (!measured && interrupts.stopped()) {
+    tell("eval", "interrupted");
+    return interrupts.exit_status();
+  }
+  if (!measured) return fail("eval", measured.error());
+  Output out;
+  out.write(describe(*measured, args.json));
+  return out.status("eval");
+}
+
+}  // namespace decant::tools

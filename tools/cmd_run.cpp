@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <charconv>
+#include <chrono>
+#include <random>
+#include <string>
+#include <utility>
+
+#include <unistd.h>
+
+#include "decant/detail/format.h"
+
+#include "tools/args.h"
+#include "tools/generation_log.h"
+#include "tools/model_args.h"
+#include "tools/output.h"
+#include "tools/terminal.h"
+#include "tools/token_printer.h"
+
+namespace decant::tools {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+struct RunArgs {
+  ModelArgs model;
+  std::optional<std::string> prompt;
+  std::optional<std::vector<int32_t>> ids;
+  std::optional<int> n_tokens, n_ctx;
+  std::optional<float> temperature, top_p, min_p, typical_p, repeat_penalty;
+  std::optional<int> top_k, no_repeat_ngram;
+  std::optional<uint64_t> seed;
+  std::vector<std::string> stops;
+  bool json = false;
+
+  void declare(Arguments& arguments);
+};
+
+void RunArgs::declare(Arguments& arguments) {
+  arguments.text("PROMPT", "", prompt,
+                 "Text to continue; without it, or as -, standard input (less one newline at its end)");
+  model.declare_model(arguments);
+  arguments.integer("-n", n_tokens, 0, kAnyHigh,
+                    "Tokens to generate at most (default: until the text or the context ends)");
+  arguments.number("--temp", temperature, {0, 1e30}, "Temperature; 0 is greedy");
+  arguments.integer("--top-k", top_k, 0, kAnyHigh, "Keep the k likeliest tokens; 0: all");
+  arguments.number("--top-p", top_p, {0, 1, true}, "Keep the likeliest tokens whose sum exceeds p; 1: all");
+  arguments.number("--min-p", min_p, {0, 1}, "Drop tokens below p times the likeliest; 0: none");
+  arguments.number("--typical-p", typical_p, {0, 1, true}, "Keep the tokens nearest to the expected surprise; 1: all");
+  arguments.number("--repeat-penalty", repeat_penalty, {0, 1e30, true}, "Penalty on tokens already seen; 1: none");
+  arguments.integer("--no-repeat-ngram", no_repeat_ngram, 0, kAnyHigh, "Never repeat a run of N tokens; 0: off");
+  arguments.option(
+      "--seed", "S",
+      [this](const std::string& text) -> std::string {
+        uint64_t value = 0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+        if (error != std::errc() || end != text.data() + text.size())
+          return detail::format("needs a whole number from 0 to 2^64 - 1, not '{}'", text);
+        seed = value;
+        return {};
+      },
+      "Same seed, same text (default: another one each time, shown at the end)");
+  arguments.texts("--stop", "STR", stops, "End before this text; may be given several times");
+  arguments.ids("--ids", ids, "Token ids instead of PROMPT");
+  arguments.integer("--ctx", n_ctx, 1, kAnyHigh,
+                    "Longest text in tokens, prompt included (default: the model's limit)");
+  model.declare_engine(arguments);
+  arguments.flag("--json", json, "JSON Lines: one a token, then one about the whole");
+  arguments.note(
+      "Sampling options that are not given are the model's own, where it has any, else plain sampling at temperature "
+      "1.\n"
+      "Ctrl-C stops within a token.");
+}
+
+/// What the model asks for, with what the command line says instead.
+SamplingParams sampling(const RunArgs& args, const GenerationDefaults& defaults) {
+  SamplingParams params;
+  params.temperature = defaults.temperature.value_or(params.temperature);
+  if (!defaults.do_sample.value_or(true)) params.temperature = 0.0F;
+  params.temperature = args.temperature.value_or(params.temperature);
+  params.top_k = args.top_k.value_or(defaults.top_k.value_or(params.top_k));
+  params.top_p = args.top_p.value_or(defaults.top_p.value_or(params.top_p));
+  params.min_p = args.min_p.value_or(defaults.min_p.value_or(params.min_p));
+  params.typical_p = args.typical_p.value_or(defaults.typical_p.value_or(params.typical_p));
+  params.repetition_penalty =
+      args.repeat_penalty.value_or(defaults.repetition_penalty.value_or(params.repetition_penalty));
+  params.no_repeat_ngram_size =
+      args.no_repeat_ngram.value_or(defaults.no_repeat_ngram_size.value_or(params.no_repeat_ngram_size));
+  if (args.seed) {
+    params.seed = *args.seed;
+  } else {
+    std::random_device random;
+    params.seed = random();  // 32 bits: short enough to type again
+  }
+  return params;
+}
+
+/// A run, from the arguments to the closing line.
+class Run {
+ public:
+  explicit Run(RunArgs args) : args_(std::move(args)) {}
+
+  int operator()();
+
+ private:
+  Status prepare();
+  Status generate();
+  void take(const TokenEvent& event, double t_ms);
+  int end(FinishReason finish);
+
+  RunArgs args_;
+  Interrupts interrupts_;
+  Output out_;
+  GenerationLog log_;
+  std::shared_ptr<const Model> model_;
+  std::unique_ptr<Engine> engine_;
+  Request request_;
+  bool wrong_usage_ = false;
+  FinishReason finish_ = FinishReason::none;
+  std::optional<TokenPrinter> printer_;
+};
+
+int Run::operator()() {
+  Status done = prepare();
+  if (done) done = generate();
+  if (done) return end(finish_);
+  if (interrupts_.stopped()) return end(FinishReason::cancelled);
+  if (wrong_usage_) return usage_error("run", done.error().message);
+  if (log_.n_generated() > 0 || engine_ != nullptr) end(FinishReason::error);
+  return fail("run", done.error());
+}
+
+Status Run::prepare() {
+  std::string text = args_.prompt.value_or("");
+  const bool from_input = !args_.ids && (args_.prompt ? text == "-" : !standard_input_is_terminal());
+  if (from_input) {
+    Result<std::string> input = read_standard_input(interrupts_.fd());
+    if (!input) return input.error();
+    text = std::move(input).value();
+    if (!text.empty() && text.back() == '\n') text.pop_back();  // the shell's, not the writer's
+  }
+
+  Result<std::shared_ptr<const Model>> model = args_.model.open(interrupts_);
+  if (!model) return model.error();
+  model_ = std::move(model).value();
+
+  Result<std::vector<int32_t>> ids = prompt_ids(*model_, args_.ids, text);
+  if (!ids) return ids.error();
+  request_.prompt = std::move(ids).value();
+  if (request_.prompt.empty()) {
+    wrong_usage_ = true;
+    return Error{ErrorCode::invalid_argument, "the prompt is empty, and this model has no begin token to start from"};
+  }
+  request_.sampling = sampling(args_, model_->generation_defaults());
+  request_.max_new_tokens = args_.n_tokens.value_or(-1);
+  log_ = GenerationLog(static_cast<int>(request_.prompt.size()));
+
+  EngineOptions options = args_.model.engine_options();
+  options.n_ctx = args_.n_ctx.value_or(0);
+  Result<std::unique_ptr<Engine>> engine = Engine::create(model_, options);
+  if (!engine) return engine.error();
+  engine_ = std::move(engine).value();
+
+  const Result<const Tokenizer*> tokenizer = model_->tokenizer();
+  if (!tokenizer && !args_.stops.empty())
+    return Error{ErrorCode::unsupported, detail::format("--stop needs a tokenizer: {}", tokenizer.error().message)};
+  if (!tokenizer) tell("run", detail::format("note: ids are shown instead of text: {}", tokenizer.error().message));
+  if (model_->info().has_chat_template)
+    tell("run", "note: this model has a chat template; the prompt goes to it as it is, without the template");
+  printer_.emplace(out_, tokenizer ? *tokenizer : nullptr, request_.prompt, args_.stops, args_.json);
+  return {};
+}
+
+Status Run::generate() {
+  const Clock::time_point start = Clock::now();
+  const Result<SequenceId> sequence = engine_->submit(request_);
+  if (!sequence) return sequence.error();
+  while (finish_ == FinishReason::none) {
+    if (out_.closed() || out_.failed()) {
+      finish_ = FinishReason::cancelled;
+      break;
+    }
+    const Result<StepReport> report = engine_->step(interrupts_.token());
+    if (!report) {
+      if (report.error().code != ErrorCode::cancelled) return report.error();
+      finish_ = FinishReason::cancelled;
+      break;
+    }
+    const double t_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+    for (const TokenEvent& event : report->tokens) take(event, t_ms);
+  }
+  return {};
+}
+
+void Run::take(const TokenEvent& event, double t_ms) {
+  if (event.token_id >= 0) {
+    log_.token(t_ms);
+    printer_->token(event, t_ms);
+  }
+  finish_ = printer_->stopped() ? FinishReason::stop : event.finish;
+}
+
+int Run::end(FinishReason finish) {
+  if (printer_) printer_->finish();
+  const bool drawn = request_.sampling.temperature > 0.0F && log_.n_generated() > 0;
+  if (args_.json) {
+    out_.write(log_.closing_json(finish));
+    if (drawn && !args_.seed && !out_.closed())
+      tell("run", detail::format("note: --seed {} repeats this text", request_.sampling.seed));
+  } else if (!out_.closed() && !out_.failed() && finish != FinishReason::error) {
+    const std::string closing = log_.closing_text(finish, drawn ? std::optional(request_.sampling.seed) : std::nullopt);
+    [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, closing.data(), closing.size());
+  }
+  const int written = out_.status("run");
+  if (written != kExitOk) return written;
+  return interrupts_.stopped() ? interrupts_.exit_status() : kExitOk;
+}
+
+}  // namespace
+
+int cmd_run(const Words& words) {
+  Arguments arguments("run", "Streams text that continues a prompt.");
+  RunArgs args;
+  args.declare(arguments);
+  if (const std::optional<int> status = arguments.parse(words)) return *status;
+  if (args.ids && args.prompt) return usage_error("run", "both PROMPT and --ids are given; one of them is the prompt");
+  return Run(std::move(args))();
+}
+
+}  // namespace decant::tools

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/model_args.h"
+
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "decant/detail/format.h"
+
+namespace decant::tools {
+namespace {
+
+constexpr const char* kBundledModel = "fable-22m-q8_0.gguf";
+
+struct NamedNumerics {
+  const char* name;
+  Numerics value;
+};
+constexpr NamedNumerics kNumerics[] = {
+    {"exact", Numerics::exact}, {"reference", Numerics::reference}, {"fast", Numerics::fast}};
+
+struct NamedLevel {
+  const char* name;
+  LogLevel value;
+};
+constexpr NamedLevel kLevels[] = {{"trace", LogLevel::trace}, {"debug", LogLevel::debug}, {"info", LogLevel::info},
+                                  {"warn", LogLevel::warn},   {"error", LogLevel::error}, {"off", LogLevel::off}};
+
+/// A reader for a value out of a table of names.
+template <typename Named, typename T>
+Reader choice(const Named& table, T& out) {
+  return [&table, &out](const std::string& text) -> std::string {
+    std::string names;
+    for (const auto& [name, value] : table) {
+      if (text == name) {
+        out = value;
+        return {};
+      }
+      names += (names.empty() ? "" : ", ") + std::string(name);
+    }
+    return detail::format("needs one of {}, not '{}'", names, text);
+  };
+}
+
+std::string executable_directory() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  return error ? std::string() : self.parent_path().string();
+}
+
+}  // namespace
+
+void ModelArgs::declare_model(Arguments& arguments) {
+  arguments.text("-m,--model", "MODEL", model,
+                 "A .gguf file or a Hugging Face directory; without it $DECANT_MODEL, else the bundled model");
+  arguments.option("--log-level", "L", choice(kLevels, log_level),
+                   "What to say on standard error: trace, debug, info, warn (default), error, off");
+}
+
+void ModelArgs::declare_engine(Arguments& arguments) {
+  arguments.integer("--threads", n_threads, 1, 1024, "Threads that compute (default: the cores this process may use)");
+  arguments.integer("--chunk", chunk, 1, 65536, "Prompt tokens computed at a time (default: 512)");
+  arguments.text("--isa", "NAME", isa, "Kernels: auto (default), reference, avx2, avx512, avx512vnni");
+  arguments.option("--numerics", "NAME", choice(kNumerics, numerics),
+                   "exact (default), reference (weights widened to float32) or fast (oneDNN for long prompts)");
+  arguments.option(
+      "--kv-type", "T",
+      [this](const std::string& text) -> std::string {
+        const size_t comma = text.find(',');
+        const auto k = parse_kv_type(text.substr(0, comma));
+        const auto v = comma == std::string::npos ? k : parse_kv_type(text.substr(comma + 1));
+        if (!k || !v) return detail::format("needs f16, f32 or a pair for K and V such as f32,f16, not '{}'", text);
+        k_type = *k;
+        v_type = *v;
+        return {};
+      },
+      detail::format("Element type of the KV cache: f16, f32, or a pair for K and V (default: {})",
+                     k_type == KvType::f16 ? "f16" : "f32"));
+}
+
+Result<std::string> ModelArgs::find_model() const {
+  if (model) {
+    if (model->empty()) return Error{ErrorCode::invalid_argument, "-m names no model: the name is empty"};
+    return *model;
+  }
+  if (const char* const named = std::getenv("DECANT_MODEL"); named != nullptr && *named != '\0')
+    return std::string(named);
+  std::string tried;
+  for (const std::string& directory :
+       {std::string(DECANT_SOURCE_MODELS), executable_directory() + "/../share/decant/models"}) {
+    const std::string path = directory + "/" + kBundledModel;
+    std::error_code error;
+    if (std::filesystem::exists(path, error)) return path;
+    tried += (tried.empty() ? "" : " nor ") + path;
+  }
+  return Error{ErrorCode::io,
+               detail::format("the bundled model is neither {}; name a model with -m MODEL or DECANT_MODEL", tried)};
+}
+
+Result<std::shared_ptr<const Model>> ModelArgs::open(const Interrupts& interrupts) const {
+  Result<std::string> path = find_model();
+  if (!path) return path.error();
+  Progress progress(detail::format("loading {}", *path));
+  ModelOptions options;
+  options.numerics = numerics;
+  options.n_threads = n_threads.value_or(0);
+  options.progress = [&progress](size_t done, size_t total) { progress.update(done, total); };
+  options.stop = interrupts.token();
+  options.log = log_sink();
+  return Model::open(*path, options);
+}
+
+EngineOptions ModelArgs::engine_options() const {
+  EngineOptions options;
+  options.n_threads = n_threads.value_or(0);
+  options.isa = isa.value_or("auto");
+  options.max_sequences = 1;
+  if (chunk) {
+    options.max_step_tokens = *chunk;
+    options.prefill_chunk = *chunk;
+  }
+  options.cache.k_type = k_type;
+  options.cache.v_type = v_type;
+  options.log = log_sink();
+  return options;
+}
+
+LogSink ModelArgs::log_sink() const {
+  if (log_level == LogLevel::off) return {};
+  return [least = log_level](LogLevel level, std::string_view message) {
+    if (level >= least) tell("", message);
+  };
+}
+
+Result<std::vector<int32_t>> prompt_ids(const Model& model, const std::optional<std::vector<int32_t>>& ids,
+                                        const std::string& text) {
+  if (ids) {
+    if (const Status known = check_ids(*ids, model.info().vocab_size); !known) return known.error();
+    return *ids;
+  }
+  const Result<const Tokenizer*> tokenizer = model.tokenizer();
+  if (!tokenizer)
+    return Error{tokenizer.error().code,
+                 detail::format("{}; give token ids with --ids instead of text", tokenizer.error().message)};
+  return (*tokenizer)->encode(text);
+}
+
+Status check_ids(const std::vector<int32_t>& ids, int vocab_size) {
+  for (const int32_t id : ids)
+    if (id < 0 || id >= vocab_size)
+      return Error{ErrorCode::invalid_argument,
+                   detail::format("token id {} is outside the model's vocabulary, 0 to {}", id, vocab_size - 1)};
+  return {};
+}
+
+}  // namespace decant::tools

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "decant/engine.h"
+#include "decant/model.h"
+
+#include "tools/args.h"
+#include "tools/terminal.h"
+
+namespace decant::tools {
+
+/// Which model, and how it is computed: what several subcommands share.
+struct ModelArgs {
+  std::optional<std::string> model;
+  Numerics numerics = Numerics::exact;
+  LogLevel log_level = LogLevel::warn;
+  std::optional<int> n_threads;
+  std::optional<std::string> isa;
+  std::optional<int> chunk;
+  KvType k_type = KvType::f16, v_type = KvType::f16;
+
+  /// -m and --log-level.
+  void declare_model(Arguments& arguments);
+  /// --threads, --chunk, --isa, --numerics and --kv-type.
+  void declare_engine(Arguments& arguments);
+
+  /// Where the model is: the one named, else $DECANT_MODEL, else the bundled one beside the build tree or under the
+  /// install prefix.
+  Result<std::string> find_model() const;
+
+  /// Opens it; shows progress where that takes long.
+  Result<std::shared_ptr<const Model>> open(const Interrupts& interrupts) const;
+
+  EngineOptions engine_options() const;
+  LogSink log_sink() const;
+};
+
+/// The prompt's ids: `ids` where given, else those of `text`, special tokens added. The error says what to do about a
+/// model that has no tokenizer.
+Result<std::vector<int32_t>> prompt_ids(const Model& model, const std::optional<std::vector<int32_t>>& ids,
+                                        const std::string& text);
+
+/// Checks that every id is one of the model's. A file's tokenizer may know more or fewer than its weights.
+Status check_ids(const std::vector<int32_t>& ids, int vocab_size);
+
+}  // namespace decant::tools
