@@ -14,12 +14,12 @@ namespace decant::tokenizer {
 
 /// A tokenizer as GGUF metadata describes it; fields bear GGUF's names (tokenizer.ggml.*).
 struct GgufVocabulary {
-  std::string model;                  ///< "gpt2" (byte-level BPE), "llama" (SentencePiece BPE)
-  std::string pre;                    ///< pre-tokenizer's name: "default", "llama-bpe", "qwen2", "gpt-2", …
+  std::string model;  ///< "gpt2" (byte-level BPE), "llama" (SentencePiece BPE)
+  std::string pre;    ///< pre-tokenizer's name: "default", "llama-bpe", "qwen2", "gpt-2", …
   std::vector<std::string> tokens;
   std::vector<float> scores;
-  std::vector<int32_t> token_type;    ///< 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
-  std::vector<std::string> merges;    ///< "left right"
+  std::vector<int32_t> token_type;  ///< 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte
+  std::vector<std::string> merges;  ///< "left right"
   std::optional<int32_t> bos, eos, unk;
   std::optional<bool> add_bos, add_eos, add_space_prefix;
 };

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "decant/result.h"
+
+#include "engine/tokenizer/vocabulary.h"
+
+namespace decant::tokenizer {
+
+/// A run of text that is a token already, or may yet become part of one. Symbols of a word are a doubly linked list.
+struct Symbol {
+  int32_t id;           ///< of the vocabulary, or -1
+  int32_t prev, next;   ///< indices, -1 at the ends
+  uint32_t begin, end;  ///< bytes of the word; begin == end: merged into its left neighbour
+};
+
+/// A merge that could be done: of the symbol at `left` with the one after it.
+struct Candidate {
+  MergeRule rule;
+  int32_t left;
+};
+
+/// Buffers of one encode() call, so that short words cost no allocation.
+struct Scratch {
+  std::vector<Symbol> symbols;
+  std::vector<Candidate> heap;
+};
+
+/// What turns a pre-tokenized word into ids. Immutable.
+class Model {
+ public:
+  explicit Model(Vocabulary vocabulary) : vocabulary_(std::move(vocabulary)) {}
+  virtual ~Model() = default;
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  const Vocabulary& vocabulary() const noexcept { return vocabulary_; }
+
+  /// Appends the ids of a word of valid UTF-8.
+  virtual Status tokenize(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const = 0;
+
+ protected:
+  Vocabulary vocabulary_;
+};
+
+}  // namespace decant::tokenizer
