@@ -2,6 +2,7 @@
 #include "tests/support/counting_new.h"
 
 #include <atomic>
+#include <cstddef>
 #include <cstdlib>
 #include <new>
 
