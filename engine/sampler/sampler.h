@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <span>
 
-#include "decant/detail/aligned_buffer.h"
 #include "decant/options.h"
 #include "decant/result.h"
+
+#include "engine/sampler/exp_row.h"
+#include "engine/sampler/logits_filter.h"
 
 namespace decant::sampler {
 
@@ -18,24 +20,37 @@ struct Pick {
   float logprob = 0.0F;  ///< log softmax of the raw logits at token_id
 };
 
-/// Chooses tokens. Holds scratch for one vocabulary, taken at construction; pick() allocates nothing. One thread at a time.
+/// Chooses tokens. Holds scratch for one vocabulary, taken at construction; a call allocates nothing unless it fails.
+/// One thread at a time. Runs under the default MXCSR, which is the caller's business (detail::FpState).
+///
+/// Logits may be −inf: such tokens have no probability. `non_finite` for a NaN or +inf among them, and where no token
+/// has a probability. params must have passed validate().
 class Sampler {
  public:
+  /// vocab_size ≥ 1. Throws std::bad_alloc.
   explicit Sampler(int vocab_size);
 
   /// history: prompt and generated ids, oldest first; pos: the position the new token will stand at (the generator's
-  /// counter). logits: [vocab_size], not changed. `non_finite` if no token has a probability.
-  Result<Pick> pick(std::span<const float> logits, const SamplingParams& params, std::span<const int32_t> history, int64_t pos);
+  /// counter). logits: [vocab_size], not changed.
+  Result<Pick> pick(std::span<const float> logits, const SamplingParams& params, std::span<const int32_t> history,
+                    int64_t pos);
 
-  /// The distribution that pick() draws from: probs [vocab_size], zero where a filter removed the token.
+  /// The distribution that pick() draws from: probs [vocab_size], zero where a filter removed the token; 1 at the
+  /// greedy choice where the temperature is 0.
   Status probabilities(std::span<const float> logits, const SamplingParams& params, std::span<const int32_t> history,
                        std::span<double> probs);
 
  private:
+  /// The greatest logit, once there is no NaN and no +inf.
+  Result<float> check(std::span<const float> logits) const;
+  Result<int32_t> greedy(std::span<const float> logits, float greatest, const SamplingParams& params,
+                         std::span<const int32_t> history);
+
+  float log_softmax_at(std::span<const float> logits, float greatest, int32_t token_id) const;
+
   int vocab_size_;
-  detail::AlignedBuffer<double> scores_, scratch_;
-  detail::AlignedBuffer<int32_t> order_;
-  detail::AlignedBuffer<uint8_t> seen_;
+  ExpRowFn exp_row_;
+  LogitsFilter filter_;
 };
 
 }  // namespace decant::sampler
