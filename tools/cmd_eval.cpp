@@ -45,7 +45,7 @@ double surprise(std::span<const float> logits, int32_t id) {
 /// The begin token that the model puts before a text, if it has one.
 Result<std::vector<int32_t>> begin_token(const Tokenizer& tokenizer) {
   Result<std::vector<int32_t>> ids = tokenizer.encode("");
-  if (ids && ids->size() > 1) ids->resize(1);
+  if (ids && ids->size() > 1) return std::vector<int32_t>{ids->front()};
   return ids;
 }
 

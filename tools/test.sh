@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# tools/test.sh [--sanitize] [CTEST-OPTION...]: builds everything and runs every test, after the same set-up as run.sh.
+# With --sanitize, or where CI=true, the tests that are not labelled slow run a second time under ASan and UBSan.
+set -euo pipefail
+source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
+
+sanitize=false
+if [[ ${CI:-} == true ]]; then sanitize=true; fi
+if [[ ${1:-} == --sanitize ]]; then
+  sanitize=true
+  shift
+fi
+
+jobs=$(nproc)
+run_tests() {
+  ctest --test-dir "$decant_root/build/$1" --output-on-failure --timeout 600 -j "$jobs" "${@:2}" </dev/null
+}
+
+lock_build
+build release
+unlock_build
+run_tests release "$@"
+
+if $sanitize; then
+  lock_build
+  build asan-ubsan
+  unlock_build
+  export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1}
+  export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
+  run_tests asan-ubsan -LE slow "$@"
+fi
