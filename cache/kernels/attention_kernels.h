@@ -23,7 +23,7 @@ inline constexpr int kChunkTiles = kChunkTokens / kTileTokens;
 /// Query row r = token · n_group + head. Token t attends to the chunk's slots [lo[t], hi[t]); lo[t] ≥ hi[t] leaves its
 /// rows with l = 0 and their m and o unspecified. Slots outside are skipped: never read as numbers, whatever they hold.
 struct AttendChunkArgs {
-  const std::byte* k_tiles[kChunkTiles] = {};  ///< null for a tile that no query attends to
+  const std::byte* k_tiles[kChunkTiles] = {};  ///< null before the first and after the last slot attended to
   const std::byte* v_tiles[kChunkTiles] = {};
   const std::byte* next_k_tiles[kChunkTiles] = {};  ///< those of the chunk that comes next, to fetch ahead; null: none
   int k_dim = 0;
