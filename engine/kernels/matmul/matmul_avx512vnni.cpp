@@ -1,8 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/kernels/matmul/matmul_tables.h"
+#include "engine/kernels/matmul/tile_products.h"
+#include "engine/kernels/matmul/vector_avx512.h"
 
 namespace decant::kernels {
+namespace {
 
-const MatmulTable kMatmulAvx512Vnni = {};
+struct Vnni : Vector512 {
+  /// Σ (w − offset)·q over 4·kGroups elements of each lane: the sum starts at sums · factors, which takes the offset
+  /// back. vpdpbusd adds four products of an unsigned and a signed byte without saturation.
+  template <int kMax, int kGroups>
+  static I dot(const I* w, const int8_t* q, I sums, I factors) {
+    I sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), sums, factors);
+    for (int g = 0; g < kGroups; ++g) sum = _mm512_dpbusd_epi32(sum, w[g], set_pair(q + 4 * g));
+    return sum;
+  }
+};
+
+}  // namespace
+
+// Float products have nothing to gain from VNNI: those of AVX-512 serve.
+const MatmulTable kMatmulAvx512Vnni = {
+    {nullptr, nullptr, nullptr, quantized_matmul<Vnni, TileQ8_0<Vnni>>, quantized_matmul<Vnni, TileQ4_0<Vnni>>,
+     quantized_matmul<Vnni, TileQ4_1<Vnni>>, quantized_matmul<Vnni, TileQ5_0<Vnni>>,
+     quantized_matmul<Vnni, TileQ5_1<Vnni>>, quantized_matmul<Vnni, TileQ2K<Vnni>>,
+     quantized_matmul<Vnni, TileQ3K<Vnni>>, quantized_matmul<Vnni, TileQ4K<Vnni>>,
+     quantized_matmul<Vnni, TileQ5K<Vnni>>, quantized_matmul<Vnni, TileQ6K<Vnni>>,
+     quantized_matmul<Vnni, TileIq4Nl<Vnni>>, quantized_matmul<Vnni, TileIq4Xs<Vnni>>},
+    nullptr,
+};
 
 }  // namespace decant::kernels
