@@ -3,7 +3,16 @@
 
 namespace decant::kernels {
 
-const Elementwise& elementwise(Isa) noexcept {
+const Elementwise& elementwise(Isa isa) noexcept {
+  switch (isa) {
+    case Isa::avx2:
+      return kElementwiseAvx2;
+    case Isa::avx512:
+    case Isa::avx512vnni:
+      return kElementwiseAvx512;
+    case Isa::reference:
+      break;
+  }
   const bool has_fma = available_isas().size() > 1;
   return has_fma ? reference_fma::kElementwise : reference::kElementwise;
 }

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cache/kernels/lanes_avx2.h"
+#include "cache/kernels/vmath_lanes.h"
+#include "tests/cache/kernels/vmath_spellings.h"
+
+namespace decant::test {
+namespace {
+
+using L = kernels::LanesAvx2;
+
+void exp_all(const float* x, int n, float* y) {
+  for (int i = 0; i < n; i += 16) L::store(y + i, kernels::exp_lanes<L>(L::load(x + i)));
+}
+void tanh_all(const float* x, int n, float* y) {
+  for (int i = 0; i < n; i += 16) L::store(y + i, kernels::tanh_lanes<L>(L::load(x + i)));
+}
+
+}  // namespace
+
+constinit const VmathSpelling kVmathAvx2 = {exp_all, tanh_all};
+
+}  // namespace decant::test
