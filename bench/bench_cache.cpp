@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the cache costs beside a naive one that concatenates: it keeps a contiguous array a layer and copies it for each
+// new token, as `cache = concat(cache, new)` does. One token more at a length of n, and a walk over all K≤i and V≤i.
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include <benchmark/benchmark.h>
+
+#include "cache/kv_cache.h"
+
+namespace {
+
+using namespace decant;
+using namespace decant::cache;
+
+constexpr int kLayers = 2;
+constexpr int kHeads = 4;
+constexpr int kHeadDim = 64;
+constexpr int kRow = kHeads * kHeadDim;
+constexpr int kSlack = 1024;  // tokens that an append benchmark adds before it cuts back to n
+
+std::unique_ptr<KvCache> cache_of(int n_tokens, SequenceIndex* sequence) {
+  const std::vector<KvLayerShape> layers(kLayers, KvLayerShape{kHeads, kHeadDim, kHeadDim, 0});
+  auto cache = KvCache::create(layers, CacheOptions{}, 1, n_tokens + kSlack, available_isas().back());
+  if (!cache) return nullptr;
+  *sequence = *(*cache)->add_sequence();
+  const KvGrowth growth{*sequence, n_tokens};
+  Result<KvReservation> slots = (*cache)->reserve({&growth, 1});
+  if (!slots) return nullptr;
+  const std::vector<float> row(kRow, 0.5F);
+  for (int pos = 0; pos < n_tokens; ++pos)
+    for (int layer = 0; layer < kLayers; ++layer) (*cache)->write(*sequence, layer, pos, row.data(), row.data());
+  slots->commit();
+  return std::move(*cache);
+}
+
+void append_blocks(benchmark::State& state) {
+  const int n = static_cast<int>(state.range(0));
+  SequenceIndex sequence = 0;
+  const auto cache = cache_of(n, &sequence);
+  if (!cache) return state.SkipWithError("no memory");
+  const std::vector<float> row(kRow, 0.25F);
+  const KvGrowth growth{sequence, 1};
+  for (auto _ : state) {
+    if (cache->length(sequence) == n + kSlack && !cache->truncate(sequence, n)) return state.SkipWithError("truncate");
+    Result<KvReservation> slots = cache->reserve({&growth, 1});
+    if (!slots) return state.SkipWithError("reserve");
+    const int pos = cache->length(sequence);
+    for (int layer = 0; layer < kLayers; ++layer) cache->write(sequence, layer, pos, row.data(), row.data());
+    slots->commit();
+  }
+}
+
+void append_concatenating(benchmark::State& state) {
+  const auto n = static_cast<size_t>(state.range(0));
+  using Rows = std::vector<uint16_t>;
+  std::vector<Rows> arrays(2 * kLayers, Rows(n * kRow, 1));  // K and V a layer
+  const Rows row(kRow, 2);
+  for (auto _ : state)
+    for (Rows& rows : arrays) {
+      Rows longer(rows.size() + kRow);
+      std::memcpy(longer.data(), rows.data(), rows.size() * sizeof(uint16_t));
+      std::memcpy(longer.data() + rows.size(), row.data(), kRow * sizeof(uint16_t));
+      rows = std::move(longer);
+    }
+}
+
+// Sums words so that each byte is read once.
+uint64_t sum_words(const std::byte* data, size_t bytes) {
+  uint64_t sums[8] = {};
+  for (size_t i = 0; i + sizeof(sums) <= bytes; i += sizeof(sums)) {
+    uint64_t words[8];
+    std::memcpy(words, data + i, sizeof(words));
+    for (int lane = 0; lane < 8; ++lane) sums[lane] += words[lane];
+  }
+  uint64_t sum = 0;
+  for (const uint64_t s : sums) sum += s;
+  return sum;
+}
+
+void walk_view(benchmark::State& state) {
+  const int n = static_cast<int>(state.range(0));
+  SequenceIndex sequence = 0;
+  const auto cache = cache_of(n, &sequence);
+  if (!cache) return state.SkipWithError("no memory");
+  constexpr size_t kTileBytes = size_t{kHeadDim} * 16 * 2;
+  for (auto _ : state) {
+    uint64_t sum = 0;
+    for (int layer = 0; layer < kLayers; ++layer)
+      for (int head = 0; head < kHeads; ++head) {
+        const KvView view = cache->view(sequence, layer, head);
+        for (int chunk = 0; chunk * kernels::kChunkTokens < view.len; ++chunk) {  // as attention reads: K, then V
+          const int first = chunk * kernels::kChunkTiles;
+          for (int tile = first; tile < first + kernels::kChunkTiles; ++tile)
+            sum += sum_words(view.k_tile(tile), kTileBytes);
+          for (int tile = first; tile < first + kernels::kChunkTiles; ++tile)
+            sum += sum_words(view.v_tile(tile), kTileBytes);
+        }
+      }
+    benchmark::DoNotOptimize(sum);
+  }
+  state.SetBytesProcessed(state.iterations() * n * kRow * kLayers * 2 * 2);
+}
+
+void walk_contiguous(benchmark::State& state) {
+  const auto n = static_cast<size_t>(state.range(0));
+  const std::vector<std::vector<uint16_t>> arrays(2 * kLayers, std::vector<uint16_t>(n * kRow, 1));
+  for (auto _ : state) {
+    uint64_t sum = 0;
+    for (const auto& rows : arrays)
+      sum += sum_words(reinterpret_cast<const std::byte*>(rows.data()), rows.size() * sizeof(uint16_t));
+    benchmark::DoNotOptimize(sum);
+  }
+  state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(n) * kRow * kLayers * 2 * 2);
+}
+
+constexpr int kShort = 1 << 10, kLong = 1 << 17;
+BENCHMARK(append_blocks)->RangeMultiplier(8)->Range(kShort, kLong);
+BENCHMARK(append_concatenating)->RangeMultiplier(8)->Range(kShort, kLong);
+BENCHMARK(walk_view)->RangeMultiplier(8)->Range(kShort, kLong);
+BENCHMARK(walk_contiguous)->RangeMultiplier(8)->Range(kShort, kLong);
+
+}  // namespace
+
+BENCHMARK_MAIN();
