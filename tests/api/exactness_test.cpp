@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+// The same bits whatever the threads, chunks, batch, block size, ISA and the caller's floating-point state.
+#include <fstream>
+#include <map>
+#include <random>
+#include <sstream>
+
+#include <doctest/doctest.h>
+#include <xmmintrin.h>
+
+#include "cache/cpu_features.h"
+#include "tests/support/decode.h"
+#include "tests/support/fixtures.h"
+
+namespace decant::test {
+
+namespace {
+
+const std::string kModels[] = {"models/llama-mha",
+                               "models/llama-gqa",
+                               "models/mistral",
+                               "models/qwen2",
+                               "models/qwen3",
+                               "models/gpt2",
+                               "gguf/llama-gqa-f16.gguf",
+                               "gguf/llama-gqa-q8_0.gguf",
+                               "gguf/llama-gqa-q4_0.gguf",
+                               "gguf/qwen2-q8_0.gguf",
+                               "gguf/llama-kmix.gguf",
+                               "gguf/llama-legacymix.gguf"};
+
+std::vector<int32_t> random_ids(int n, int vocab_size, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<int32_t> ids;
+  for (int i = 0; i < n; ++i) ids.push_back(static_cast<int32_t>(random() % static_cast<uint32_t>(vocab_size)));
+  return ids;
+}
+
+constexpr int kLength = 150;  // more than one chunk of attention
+
+struct Case {
+  std::shared_ptr<const Model> model;
+  std::vector<int32_t> ids;
+  Logits expected;  ///< one thread, all at once, the reference kernels
+
+  explicit Case(const std::string& name)
+      : model(open_model(fixture(name))),
+        ids(random_ids(kLength, model->info().vocab_size, 7)),
+        expected(prompt_logits(model, ids, options())) {}
+
+  static EngineOptions options() {
+    EngineOptions options = logits_options(kLength);
+    options.isa = "reference";
+    return options;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("exact: threads, chunks, block sizes and ISA change no bit") {
+  for (const std::string& name : kModels) {
+    CAPTURE(name);
+    const Case c(name);
+    for (const Isa isa : available_isas()) {
+      CAPTURE(to_string(isa));
+      EngineOptions options = Case::options();
+      options.isa = to_string(isa);
+      for (const int n_threads : {1, 2, 3})
+        for (const int chunk : {1, 7, kLength}) {
+          if (n_threads == 3 && chunk == 1)
+            continue;  // many tiny phases for more threads than cores: slow, and nothing new
+          CAPTURE(n_threads);
+          CAPTURE(chunk);
+          options.n_threads = n_threads;
+          options.prefill_chunk = chunk;
+          CHECK(prompt_logits(c.model, c.ids, options) == c.expected);
+        }
+      for (const int block_tokens : {32, 64, 256}) {
+        CAPTURE(block_tokens);
+        options.n_threads = 2;
+        options.prefill_chunk = 16;
+        options.cache.block_tokens = block_tokens;
+        CHECK(prompt_logits(c.model, c.ids, options) == c.expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("exact: a sequence in a batch has the logits that it has alone") {
+  for (const std::string& name : kModels) {
+    CAPTURE(name);
+    const Case c(name);
+    std::vector<std::vector<int32_t>> prompts;
+    for (const int n : {3, 31, 64, 97})
+      prompts.push_back(random_ids(n, c.model->info().vocab_size, static_cast<uint32_t>(n)));
+    prompts.insert(prompts.begin() + 2, c.ids);
+    for (const int chunk : {1, 7, 40}) {
+      CAPTURE(chunk);
+      EngineOptions options = logits_options(128);
+      options.n_threads = 2;
+      options.max_sequences = 5;
+      options.prefill_chunk = chunk;
+      const std::vector<Logits> together = batch_logits(c.model, prompts, options);
+      CHECK(together[2] == c.expected);
+      for (size_t i = 0; i < prompts.size(); ++i)
+        CHECK(together[i] == prompt_logits(c.model, prompts[i], logits_options(static_cast<int>(prompts[i].size()))));
+    }
+  }
+}
+
+TEST_CASE("exact: an f16 cache gives the same bits for every ISA, chunk and thread count too") {
+  for (const std::string name : {"models/llama-gqa", "models/mistral", "gguf/llama-gqa-q8_0.gguf"}) {
+    CAPTURE(name);
+    const Case c(name);
+    EngineOptions options = Case::options();
+    options.cache.k_type = options.cache.v_type = KvType::f16;
+    const Logits expected = prompt_logits(c.model, c.ids, options);
+    CHECK_FALSE(expected == c.expected);
+    for (const Isa isa : available_isas())
+      for (const int chunk : {1, 33, kLength}) {
+        options.isa = to_string(isa);
+        options.prefill_chunk = chunk;
+        options.n_threads = 2;
+        CHECK(prompt_logits(c.model, c.ids, options) == expected);
+      }
+  }
+}
+
+TEST_CASE("exact: a long context shared out among threads gives the bits of one thread") {
+  const std::shared_ptr<const Model> model = open_model(fixture("gguf/llama-gqa-q8_0.gguf"));
+  const int n = model->info().n_ctx;
+  REQUIRE(n >= 512);
+  const std::vector<int32_t> ids = random_ids(n, model->info().vocab_size, 3);
+  EngineOptions options = logits_options(64);
+  options.prefill_chunk = 64;
+  const Logits expected = prompt_logits(model, ids, options);
+  options.n_threads = 3;
+  options.prefill_chunk = 1;
+  CHECK(prompt_logits(model, ids, options) == expected);
+}
+
+TEST_CASE("exact: the caller's rounding mode and flush-to-zero change nothing and come back") {
+  for (const std::string name : {"models/llama-gqa", "gguf/llama-kmix.gguf", "models/gpt2"}) {
+    CAPTURE(name);
+    const Case c(name);
+    const unsigned before = _mm_getcsr();
+    for (const unsigned rounding : {0x0000U, 0x2000U, 0x4000U, 0x6000U})
+      for (const unsigned flush : {0x0000U, 0x8040U}) {
+        CAPTURE(rounding);
+        CAPTURE(flush);
+        EngineOptions options = logits_options(kLength);
+        options.n_threads = 2;
+        const unsigned state = 0x1F80U | rounding | flush;
+        _mm_setcsr(state);
+        const Logits logits = prompt_logits(open_model(fixture(name)), c.ids, options);
+        const unsigned after = _mm_getcsr();
+        _mm_setcsr(before);
+        CHECK((after & ~0x3FU) == state);  // exception flags aside
+        CHECK(logits == c.expected);
+      }
+  }
+}
+
+TEST_CASE("exact: the logits of a fixed set are the committed ones") {
+  std::ifstream file(std::string(DECANT_GOLDEN_DIR) + "/logits.txt");
+  REQUIRE(file.good());
+  std::map<std::string, std::string> golden;
+  for (std::string line; std::getline(file, line);) {
+    std::istringstream fields(line);
+    std::string name, type, hash;
+    if (line.empty() || line[0] == '#' || !(fields >> name >> type >> hash)) continue;
+    golden[name + " " + type] = hash;
+  }
+  CHECK(golden.size() == std::size(kModels) * kKvTypeCount);
+  for (const std::string& name : kModels) {
+    const Case c(name);
+    for (int type = 0; type < kKvTypeCount; ++type) {
+      EngineOptions options = logits_options(kLength);
+      options.cache.k_type = options.cache.v_type = static_cast<KvType>(type);
+      std::ostringstream hash;
+      hash << std::hex << hash_bits(prompt_logits(c.model, c.ids, options).values);
+      const std::string key = name + " " + to_string(static_cast<KvType>(type));
+      CHECK(key + " " + hash.str() == key + " " + golden[key]);
+    }
+  }
+}
+
+}  // namespace decant::test
