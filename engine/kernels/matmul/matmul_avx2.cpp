@@ -62,12 +62,6 @@ struct Avx2 {
   }
   static I look_up(I table, I index) { return _mm256_shuffle_epi8(table, index); }
 
-  static void prefetch(const std::byte* p) { prefetch_at(reinterpret_cast<uintptr_t>(p) + kAhead); }
-  template <int kBytes>
-  static void prefetch_block(const std::byte* p) {
-    for (unsigned i = 0; i < kBytes; i += 64) prefetch_at(reinterpret_cast<uintptr_t>(p) + kAhead + i);
-  }
-
   /// Σ (w − offset)·q over 4·kGroups elements of each lane; see matmul_avx512.cpp.
   template <int kMax, int kGroups>
   static I dot(const I* w, const int8_t* q, I sums, I factors) {
@@ -95,8 +89,6 @@ struct Avx2 {
   }
 
  private:
-  static constexpr uintptr_t kAhead = 2048;  ///< bytes
-  static void prefetch_at(uintptr_t address) { _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T0); }
   static __m128i load128(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
 };
 

@@ -66,7 +66,6 @@ struct FloatKernel {
       F column[kTiles][V::kParts];
       for (int i = 0; i < kTiles; ++i) {
         for (int part = 0; part < V::kParts; ++part) column[i][part] = W::load(w[i], part);
-        if constexpr (kTokens == 1) V::prefetch(w[i]);
         w[i] += W::kBytes;
       }
       for (int t = 0; t < kTokens; ++t) {
@@ -468,7 +467,6 @@ struct QuantizedKernel {
     const float* d = a.d + first * a.d_stride;
     const int16_t* sums = a.sums + first * a.sums_stride;
     for (int b = a.cols / (32 * T::kSubs); b > 0; --b) {
-      if constexpr (kTokens == 1) V::template prefetch_block<T::kBytes>(p);
       for (int part = 0; part < V::kParts; ++part) {
         const typename T::Header header = T::header(p, part);
         const auto sub_block = [&]<int kSub>() __attribute__((always_inline)) {

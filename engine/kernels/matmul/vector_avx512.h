@@ -65,16 +65,7 @@ struct Vector512 {
   }
   static I look_up(I table, I index) { return _mm512_shuffle_epi8(table, index); }
 
-  // A prefetch beyond the last tile touches nothing and faults never; the address is not formed as a pointer.
-  static void prefetch(const std::byte* p) { prefetch_at(reinterpret_cast<uintptr_t>(p) + kAhead); }
-  template <int kBytes>
-  static void prefetch_block(const std::byte* p) {
-    for (unsigned i = 0; i < kBytes; i += 64) prefetch_at(reinterpret_cast<uintptr_t>(p) + kAhead + i);
-  }
-
  private:
-  static constexpr uintptr_t kAhead = 2048;  ///< bytes
-  static void prefetch_at(uintptr_t address) { _mm_prefetch(reinterpret_cast<const char*>(address), _MM_HINT_T0); }
   static __m256i load256(const std::byte* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); }
 };
 
