@@ -132,7 +132,7 @@ class Pipeline::PieceStream final : public Tokenizer::Stream {
     }
     // What decode(context) ends with and the chain still holds back will come first: the text before this stream's.
     out_.clear();
-    DecoderChain(chain_).finish(known_);
+    if (!context.empty()) DecoderChain(chain_).finish(known_);
   }
 
   std::string_view push(int32_t id) override {
