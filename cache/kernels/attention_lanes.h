@@ -9,6 +9,7 @@
 // are computed, and the next chunk's K while values are summed.
 
 #include <cstdint>
+#include <utility>
 
 #include "cache/kernels/attention_tables.h"
 #include "cache/kernels/vmath64.h"
@@ -24,6 +25,48 @@ constexpr int kLineBytes = 64;
 constexpr int smaller(int a, int b) { return a < b ? a : b; }
 constexpr int greater(int a, int b) { return a > b ? a : b; }
 constexpr float greater(float a, float b) { return a < b ? b : a; }
+
+/// f(Index<0>{}), f(Index<1>{}), …: arrays of vectors stay in registers only if every index is a constant early on.
+template <int I>
+struct Index {
+  constexpr operator int() const { return I; }
+};
+template <typename F, int... I>
+[[gnu::always_inline]] inline void unroll(std::integer_sequence<int, I...>, F f) {
+  (f(Index<I>{}), ...);
+}
+template <int N, typename F>
+[[gnu::always_inline]] inline void unroll(F f) {
+  unroll(std::make_integer_sequence<int, N>{}, f);
+}
+
+/// R × C sums of vectors, held in registers.
+template <typename L, int R, int C>
+struct Sums {
+  using V = typename L::V;
+  V at[R][C];
+
+  /// at[r][c] = f(r, c)
+  template <typename F>
+  [[gnu::always_inline]] void set(F f) {
+    unroll<R>([&](auto r) { unroll<C>([&](auto c) { at[r][c] = f(r, c); }); });
+  }
+  /// f(r, c, at[r][c])
+  template <typename F>
+  [[gnu::always_inline]] void get(F f) const {
+    unroll<R>([&](auto r) { unroll<C>([&](auto c) { f(r, c, at[r][c]); }); });
+  }
+  /// at[r][c] += factor(r) · x(c)
+  template <typename Factor, typename X>
+  [[gnu::always_inline]] void add_outer(Factor factor, X x) {
+    V x_all[C];
+    unroll<C>([&](auto c) { x_all[c] = x(c); });
+    unroll<R>([&](auto r) {
+      const V factor_all = L::set1(factor(r));
+      unroll<C>([&](auto c) { at[r][c] = L::fma(factor_all, x_all[c], at[r][c]); });
+    });
+  }
+};
 
 /// Rows of one block and the slots [lo, hi) of each.
 struct RowBlock {
@@ -86,23 +129,18 @@ void dot_tiles(const AttendChunkArgs& args, const RowBlock& block, int first_til
     k[t] = reinterpret_cast<const K*>(args.k_tiles[first_tile + t]);
     values[t] = Prefetcher<L>(args.v_tiles[first_tile + t], value_bytes, args.k_dim / kFetchEvery);
   }
-  V sums[R][T];
-  for (int r = 0; r < R; ++r)
-    for (int t = 0; t < T; ++t) sums[r][t] = L::zero();
+  Sums<L, R, T> sums;
+  sums.set([](int, int) { return L::zero(); });
   for (int ch = 0; ch < args.k_dim;) {
     for (int t = 0; t < T; ++t) values[t].step();
     for (const int end = smaller(args.k_dim, ch + kFetchEvery); ch < end; ++ch) {
-      V k_ch[T];
-      for (int t = 0; t < T; ++t) k_ch[t] = L::load(k[t] + static_cast<ptrdiff_t>(ch) * kTileTokens);
-      for (int r = 0; r < R; ++r) {
-        const V q_ch = L::set1(q[static_cast<ptrdiff_t>(r) * args.k_dim + ch]);
-        for (int t = 0; t < T; ++t) sums[r][t] = L::fma(q_ch, k_ch[t], sums[r][t]);
-      }
+      const ptrdiff_t at = static_cast<ptrdiff_t>(ch) * kTileTokens;
+      sums.add_outer([&](int r) { return q[static_cast<ptrdiff_t>(r) * args.k_dim + ch]; },
+                     [&](int t) { return L::load(k[t] + at); });
     }
   }
   float* scores = args.scores + static_cast<ptrdiff_t>(block.first_row) * kChunkTokens + first_tile * kTileTokens;
-  for (int r = 0; r < R; ++r)
-    for (int t = 0; t < T; ++t) L::store(scores + r * kChunkTokens + t * kTileTokens, sums[r][t]);
+  sums.get([&](int r, int t, V sum) { L::store(scores + r * kChunkTokens + t * kTileTokens, sum); });
 }
 
 template <typename L, typename K, int R>
@@ -159,87 +197,67 @@ void weigh(const AttendChunkArgs& args, int row, int lo, int hi) {
   args.l[row] = L::tree_sum(sums);
 }
 
-/// o[ch] = Σ p_j·v_j[ch], j ascending, of R rows and 16·C channels from `first_ch` on; n_last of the last 16 are there.
+/// o[ch] = fma(p_j, v_j[ch], o[ch]) for R rows from first_row on, the slots [lo, hi), j ascending, and 16·C channels
+/// from first_ch on; if kPartial, only n_last of the last 16 are there. Meanwhile fetches key_bytes of each K tile of
+/// the next chunk.
 template <typename L, typename T, int R, int C, bool kPartial>
-class ValueSums {
+void add_slots(const AttendChunkArgs& args, int first_row, int first_ch, int n_last, int lo, int hi, int key_bytes) {
   using V = typename L::V;
+  const float* p = args.scores + static_cast<ptrdiff_t>(first_row) * kChunkTokens;
+  float* o = args.o + static_cast<ptrdiff_t>(first_row) * args.v_dim + first_ch;
+  const auto load = [n_last](const auto* from, int c) {
+    return kPartial && c == C - 1 ? L::load_n(from + c * 16, n_last) : L::load(from + c * 16);
+  };
+  Sums<L, R, C> sums;
+  sums.set([&](int r, int c) { return load(o + static_cast<ptrdiff_t>(r) * args.v_dim, c); });
+  for (int j = lo; j < hi;) {
+    const int tile = j / kTileTokens;
+    const int tile_end = smaller(hi, (tile + 1) * kTileTokens);
+    const T* v = reinterpret_cast<const T*>(args.v_tiles[tile]) + static_cast<ptrdiff_t>(j % kTileTokens) * args.v_dim +
+                 first_ch;
+    Prefetcher<L> next_keys(args.next_k_tiles[tile], key_bytes, kTileTokens);
+    for (; j < tile_end; ++j, v += args.v_dim) {
+      next_keys.step();
+      sums.add_outer([&](int r) { return p[r * kChunkTokens + j]; }, [&](int c) { return load(v, c); });
+    }
+  }
+  sums.get([&](int r, int c, V sum) {
+    float* to = o + static_cast<ptrdiff_t>(r) * args.v_dim + c * 16;
+    if (kPartial && c == C - 1)
+      L::store_n(to, sum, n_last);
+    else
+      L::store(to, sum);
+  });
+}
 
- public:
-  ValueSums(const AttendChunkArgs& args, const RowBlock& block, int first_ch, int n_last)
-      : args_(args), block_(block), first_ch_(first_ch), n_last_(n_last) {}
-
-  /// Meanwhile fetches key_bytes of each K tile of the next chunk.
-  void run(int key_bytes) {
-    const float* p = args_.scores + static_cast<ptrdiff_t>(block_.first_row) * kChunkTokens;
-    V sums[R][C];
+/// All slots of a block's rows, for some channels.
+template <typename L, typename T, int R, int C, bool kPartial>
+void sum_channels(const AttendChunkArgs& args, const RowBlock& block, int first_ch, int n_last, int key_bytes) {
+  // Slots that only some rows attend to, at the edges of causality and of windows, row by row: others must not touch
+  // them.
+  const auto some_rows = [&](int lo, int hi) {
+    if (lo >= hi) return;
     for (int r = 0; r < R; ++r)
-      for (int c = 0; c < C; ++c) sums[r][c] = L::zero();
+      add_slots<L, T, 1, C, kPartial>(args, block.first_row + r, first_ch, n_last, greater(lo, block.lo[r]),
+                                      smaller(hi, block.hi[r]), 0);
+  };
+  some_rows(block.any_lo, smaller(block.all_lo, block.any_hi));
+  add_slots<L, T, R, C, kPartial>(args, block.first_row, first_ch, n_last, block.all_lo, block.all_hi, key_bytes);
+  some_rows(greater(block.all_hi, block.any_lo), block.any_hi);
+}
 
-    some_rows(block_.any_lo, smaller(block_.all_lo, block_.any_hi), p, sums);
-    for (int j = block_.all_lo; j < block_.all_hi;) {
-      const int tile_end = smaller(block_.all_hi, (j / kTileTokens + 1) * kTileTokens);
-      const T* v = slot(j);
-      Prefetcher<L> next_keys(args_.next_k_tiles[j / kTileTokens], key_bytes, kTileTokens);
-      for (; j < tile_end; ++j, v += args_.v_dim) {
-        next_keys.step();
-        V v_ch[C];
-        load(v, v_ch);
-        for (int r = 0; r < R; ++r) {
-          const V p_j = L::set1(p[r * kChunkTokens + j]);
-          for (int c = 0; c < C; ++c) sums[r][c] = L::fma(p_j, v_ch[c], sums[r][c]);
-        }
-      }
-    }
-    some_rows(greater(block_.all_hi, block_.any_lo), block_.any_hi, p, sums);
-
-    float* o = args_.o + static_cast<ptrdiff_t>(block_.first_row) * args_.v_dim + first_ch_;
-    for (int r = 0; r < R; ++r, o += args_.v_dim)
-      for (int c = 0; c < C; ++c) {
-        if (kPartial && c == C - 1)
-          L::store_n(o + c * 16, sums[r][c], n_last_);
-        else
-          L::store(o + c * 16, sums[r][c]);
-      }
-  }
-
- private:
-  const T* slot(int j) const {
-    return reinterpret_cast<const T*>(args_.v_tiles[j / kTileTokens]) +
-           static_cast<ptrdiff_t>(j % kTileTokens) * args_.v_dim + first_ch_;
-  }
-
-  void load(const T* v, V (&v_ch)[C]) const {
-    for (int c = 0; c < C; ++c) v_ch[c] = kPartial && c == C - 1 ? L::load_n(v + c * 16, n_last_) : L::load(v + c * 16);
-  }
-
-  /// Slots [lo, hi), which some rows attend to and others must not touch: at the edges of causality and windows.
-  void some_rows(int lo, int hi, const float* p, V (&sums)[R][C]) const {
-    for (int j = lo; j < hi; ++j) {
-      V v_ch[C];
-      load(slot(j), v_ch);
-      for (int r = 0; r < R; ++r) {
-        if (j < block_.lo[r] || j >= block_.hi[r]) continue;
-        const V p_j = L::set1(p[r * kChunkTokens + j]);
-        for (int c = 0; c < C; ++c) sums[r][c] = L::fma(p_j, v_ch[c], sums[r][c]);
-      }
-    }
-  }
-
-  const AttendChunkArgs& args_;
-  const RowBlock& block_;
-  int first_ch_;
-  int n_last_;
-};
-
+/// o[ch] = Σ p_j·v_j[ch], j ascending from +0.
 template <typename L, typename T, int R>
 void sum_values(const AttendChunkArgs& args, const RowBlock& block, int key_bytes) {
   constexpr int kWide = smaller(4, L::kAccumulators / R);
+  float* o = args.o + static_cast<ptrdiff_t>(block.first_row) * args.v_dim;
+  for (int i = 0; i < R * args.v_dim; ++i) o[i] = 0.0F;
   int ch = 0;
   for (; ch + kWide * 16 <= args.v_dim; ch += kWide * 16, key_bytes = 0)
-    ValueSums<L, T, R, kWide, false>(args, block, ch, 16).run(key_bytes);
+    sum_channels<L, T, R, kWide, false>(args, block, ch, 16, key_bytes);
   for (; ch + 16 <= args.v_dim; ch += 16, key_bytes = 0)
-    ValueSums<L, T, R, 1, false>(args, block, ch, 16).run(key_bytes);
-  if (ch < args.v_dim) ValueSums<L, T, R, 1, true>(args, block, ch, args.v_dim - ch).run(key_bytes);
+    sum_channels<L, T, R, 1, false>(args, block, ch, 16, key_bytes);
+  if (ch < args.v_dim) sum_channels<L, T, R, 1, true>(args, block, ch, args.v_dim - ch, key_bytes);
 }
 
 template <typename L, typename K, typename V, int R>

@@ -73,7 +73,10 @@ struct LanesAvx512 {
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
   }
 
-  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
+  /// Into L2: a chunk's K and V and the next chunk's don't fit into L1 together, and lines on their way to L2 don't
+  /// wait for L1's few miss buffers. Attention from memory: 16.3 GB/s with this hint, 9 with T0 or none (one Zen 4 core
+  /// that reads 24).
+  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 };
 
 }  // namespace
