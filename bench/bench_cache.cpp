@@ -23,7 +23,7 @@ constexpr int kSlack = 1024;  // tokens that an append benchmark adds before it 
 
 std::unique_ptr<KvCache> cache_of(int n_tokens, SequenceIndex* sequence) {
   const std::vector<KvLayerShape> layers(kLayers, KvLayerShape{kHeads, kHeadDim, kHeadDim, 0});
-  auto cache = KvCache::create(layers, CacheOptions{}, 1, n_tokens + kSlack, available_isas().back());
+  auto cache = KvCache::create(layers, CacheOptions{}, 2, n_tokens + kSlack, available_isas().back());
   if (!cache) return nullptr;
   *sequence = *(*cache)->add_sequence();
   const KvGrowth growth{*sequence, n_tokens};
@@ -116,9 +116,21 @@ void walk_contiguous(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(n) * kRow * kLayers * 2 * 2);
 }
 
+void fork_and_release(benchmark::State& state) {
+  SequenceIndex sequence = 0;
+  const auto cache = cache_of(static_cast<int>(state.range(0)), &sequence);
+  if (!cache) return state.SkipWithError("no memory");
+  for (auto _ : state) {
+    Result<SequenceIndex> fork = cache->fork(sequence);
+    if (!fork) return state.SkipWithError("fork");
+    cache->release(*fork);
+  }
+}
+
 constexpr int kShort = 1 << 10, kLong = 1 << 17;
 BENCHMARK(append_blocks)->RangeMultiplier(8)->Range(kShort, kLong);
 BENCHMARK(append_concatenating)->RangeMultiplier(8)->Range(kShort, kLong);
+BENCHMARK(fork_and_release)->RangeMultiplier(8)->Range(kShort, kLong);
 BENCHMARK(walk_view)->RangeMultiplier(8)->Range(kShort, kLong);
 BENCHMARK(walk_contiguous)->RangeMultiplier(8)->Range(kShort, kLong);
 

@@ -2,6 +2,7 @@
 #include "cache/block_layout.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 
 #include "decant/detail/format.h"
@@ -73,6 +74,18 @@ Result<BlockLayout> BlockLayout::create(std::span<const KvLayerShape> shapes, in
   }
   for (GroupLayout& group : layout.groups) group.block_bytes = round_up(group.block_bytes, kPageBytes);
   return layout;
+}
+
+void BlockLayout::copy_slots(int group, const std::byte* from, std::byte* to, int n_slots) const noexcept {
+  const auto n_tiles = static_cast<size_t>((n_slots + kernels::kTileTokens - 1) / kernels::kTileTokens);
+  for (const LayerLayout& layer : layers) {
+    if (layer.group != group) continue;
+    for (int h = 0; h < layer.n_kv_heads; ++h) {
+      const size_t k = layer.offset + static_cast<size_t>(h) * layer.head_stride, v = k + layer.v_offset;
+      std::memcpy(to + k, from + k, n_tiles * layer.k_tile_bytes);
+      std::memcpy(to + v, from + v, n_tiles * layer.v_tile_bytes);
+    }
+  }
 }
 
 }  // namespace decant::cache

@@ -46,6 +46,9 @@ struct BlockLayout {
   /// Blocks that n_tokens ≥ 0 slots take in a group.
   int blocks_for(int n_tokens) const noexcept { return n_tokens / block_tokens + (n_tokens % block_tokens != 0); }
 
+  /// Copies the tiles of the first n_slots slots from one block of a group to another.
+  void copy_slots(int group, const std::byte* from, std::byte* to, int n_slots) const noexcept;
+
   /// Blocks at a sequence's front that no query at len or later attends to.
   int outlived_blocks(const GroupLayout& group, int len) const noexcept {
     return group.window == 0 || len < group.window ? 0 : (len - group.window + 1) / block_tokens;

@@ -52,6 +52,8 @@ class BlockPool {
 
   /// A free block, now owned once; one must be free. Its contents are whatever they were.
   BlockId take() noexcept;
+  /// One more owner of a block that has been taken.
+  void share(BlockId id) noexcept { ++slabs_[id.slab].blocks[id.index].owners; }
   /// Ends one owner's hold of a block; the last one's frees it.
   void drop(BlockId id) noexcept;
 

@@ -14,6 +14,11 @@ using detail::format;
 // How often the tables of all sequences name each block of a group: [slab][index].
 using Counts = std::vector<std::vector<int32_t>>;
 
+bool names_block(const CacheState::Group& group, BlockId id) {
+  return id.slab >= 0 && id.slab < static_cast<int32_t>(group.slabs.size()) && id.index >= 0 &&
+         id.index < static_cast<int32_t>(group.slabs[id.slab].owners.size());
+}
+
 std::string check_table(const CacheState& state, size_t g, size_t s, Counts& named) {
   const CacheState::Group& group = state.groups[g];
   const CacheState::Sequence& sequence = state.sequences[s];
@@ -31,9 +36,7 @@ std::string check_table(const CacheState& state, size_t g, size_t s, Counts& nam
       if (table.blocks[i] != nullptr) return format("sequence {} group {}: outlived block {} isn't null", s, g, i);
       continue;
     }
-    if (id.slab < 0 || id.slab >= static_cast<int32_t>(group.slabs.size()) || id.index < 0 ||
-        id.index >= static_cast<int32_t>(group.slabs[id.slab].owners.size()))
-      return format("sequence {} group {}: block {} names no block of the pool", s, g, i);
+    if (!names_block(group, id)) return format("sequence {} group {}: block {} names no block of the pool", s, g, i);
     if (table.blocks[i] != group.slabs[id.slab].data + static_cast<size_t>(id.index) * group.block_bytes)
       return format("sequence {} group {}: block {} points elsewhere", s, g, i);
     ++named[id.slab][id.index];

@@ -62,6 +62,7 @@ struct KvCache::Impl {
   SlabBudget budget;
   std::vector<BlockPool> pools;  ///< one a group
   Mapping table_memory;          ///< all block tables at full length; pages cost nothing until they are touched
+  std::vector<int64_t> n_new;    ///< scratch of reserve(): blocks to take, by group
   std::vector<Place> places;
   std::vector<SequenceIndex> free_places;  ///< the last one is taken next
   std::vector<SequenceIndex> reserved;     ///< sequences of the reservation that is alive
@@ -73,6 +74,7 @@ struct KvCache::Impl {
   bool set_up_tables(int max_sequences);
   Status add_wishes(std::span<const KvGrowth> growths);
   Status make_room();
+  void drop_wishes() noexcept;
   KvView view(SequenceIndex sequence, int layer, int kv_head) const noexcept;
   CacheState copy_state() const;
 };
@@ -86,6 +88,7 @@ bool KvCache::Impl::set_up_tables(int max_sequences) {
   if (!table_memory) return false;
   auto* blocks = reinterpret_cast<std::byte**>(table_memory.data());
   auto* ids = reinterpret_cast<BlockId*>(table_memory.data() + n_entries * sizeof(std::byte*));
+  n_new.resize(n_groups);
   places.reserve(static_cast<size_t>(max_sequences));
   free_places.reserve(static_cast<size_t>(max_sequences));
   reserved.reserve(static_cast<size_t>(max_sequences));
@@ -143,27 +146,36 @@ void KvCache::release(SequenceIndex sequence) noexcept {
   impl_->free_places.push_back(sequence);  // capacity for all was taken in create()
 }
 
+Result<SequenceIndex> KvCache::fork(SequenceIndex sequence) try {
+  if (impl_->reservation_alive)
+    return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
+  if (!impl_->alive(sequence))
+    return Error{ErrorCode::invalid_argument, detail::format("cache: there is no sequence {}", sequence)};
+  Result<SequenceIndex> added = add_sequence();
+  if (added) impl_->places[*added].cache.share(impl_->pools, impl_->places[sequence].cache);
+  return added;
+} catch (const std::bad_alloc&) {
+  return no_memory();
+}
+
 Result<KvReservation> KvCache::reserve(std::span<const KvGrowth> growths) try {
   Impl& impl = *impl_;
   if (impl.reservation_alive)
     return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
   Status room = impl.add_wishes(growths);
   if (room) room = impl.make_room();
+  if (!room) {
+    impl.drop_wishes();
+    return std::move(room).error();
+  }
   for (const SequenceIndex s : impl.reserved) {
     Impl::Place& place = impl.places[s];
-    if (room) place.cache.grow(impl.layout, impl.pools, place.cache.len() + place.wanted);
-    place.wanted = 0;
-  }
-  if (!room) {
-    impl.reserved.clear();
-    return std::move(room).error();
+    place.cache.grow(impl.layout, impl.pools, place.cache.len() + std::exchange(place.wanted, 0));
   }
   impl.reservation_alive = true;
   return KvReservation(this);
 } catch (const std::bad_alloc&) {
-  for (const SequenceIndex s : impl_->reserved) impl_->places[s].wanted = 0;
-  impl_->reserved.clear();
-  for (BlockPool& pool : impl_->pools) pool.trim();
+  impl_->drop_wishes();
   return no_memory();
 }
 
@@ -185,24 +197,30 @@ Status KvCache::Impl::add_wishes(std::span<const KvGrowth> growths) {
 
 // Whether the limit allows it is decided before anything is taken; then only the operating system can say no.
 Status KvCache::Impl::make_room() {
-  int64_t n_new = 0;  // the same in every group: a table counts the blocks that a window gave back, too
-  for (const SequenceIndex s : reserved) {
-    const Place& place = places[s];
-    n_new += layout.blocks_for(place.cache.len() + place.wanted) - layout.blocks_for(place.cache.len());
-  }
+  std::fill(n_new.begin(), n_new.end(), 0);
+  for (const SequenceIndex s : reserved)
+    places[s].cache.plan(layout, pools, places[s].cache.len() + places[s].wanted, n_new);
   size_t missing = 0;
-  for (const BlockPool& pool : pools) missing += pool.missing_bytes(n_new);
+  for (size_t g = 0; g < pools.size(); ++g) missing += pools[g].missing_bytes(n_new[g]);
   if (missing > budget.left_bytes())
     return Error{ErrorCode::cache_full, detail::format("cache: needs {} bytes more, {} of {} are taken", missing,
                                                        budget.reserved_bytes, budget.limit_bytes)};
-  for (BlockPool& pool : pools) {
+  for (size_t g = 0; g < pools.size(); ++g) {
     const size_t spare = budget.left_bytes() - missing;
-    missing -= pool.missing_bytes(n_new);
-    if (pool.make_free(n_new, spare)) continue;
-    for (BlockPool& other : pools) other.trim();
-    return no_memory();
+    missing -= pools[g].missing_bytes(n_new[g]);
+    if (!pools[g].make_free(n_new[g], spare)) return no_memory();
   }
   return {};
+}
+
+// After a reserve() that failed: all as it was.
+void KvCache::Impl::drop_wishes() noexcept {
+  for (const SequenceIndex s : reserved) {
+    places[s].cache.abandon(pools);
+    places[s].wanted = 0;
+  }
+  reserved.clear();
+  for (BlockPool& pool : pools) pool.trim();
 }
 
 void KvCache::commit() noexcept {

@@ -78,6 +78,20 @@ TEST_CASE("block_pool: a block lives as long as one owner holds it, and an empty
   CHECK(budget.reserved_bytes == 0);
 }
 
+TEST_CASE("block_pool: releasing a shared block keeps it alive for the other owner") {
+  SlabBudget budget;
+  BlockPool pool(kPageBytes, kManyBlocks, &budget);
+  REQUIRE(pool.make_free(1, 0));
+  const BlockId id = pool.take();
+  pool.share(id);
+  CHECK(pool.owners(id) == 2);
+  pool.drop(id);
+  CHECK(pool.owners(id) == 1);
+  CHECK(pool.n_used() == 1);
+  pool.drop(id);
+  CHECK(budget.reserved_bytes == 0);
+}
+
 TEST_CASE("block_pool: when the system has no more, trim() gives back what was taken") {
   SlabBudget budget;
   BlockPool pool(size_t{1} << 50, 4, &budget);  // beyond the address space of any x86-64 process

@@ -22,8 +22,8 @@ const std::vector<KvLayerShape> kShapes[] = {
 // A cache, what it must hold, and random operations that keep both in step.
 class Schedule {
  public:
-  Schedule(unsigned seed, const std::vector<KvLayerShape>& layers, KvType type, int block_tokens)
-      : random_(seed), layers_(layers) {
+  Schedule(unsigned seed, const std::vector<KvLayerShape>& layers, KvType type, int block_tokens, bool forks)
+      : random_(seed), layers_(layers), forks_(forks) {
     const size_t one_sequence =
         test::make_cache(layers_, test::cache_options(type, block_tokens), 1, kMaxTokens)->bytes_needed(kMaxTokens);
     cache_ =
@@ -41,16 +41,23 @@ class Schedule {
       case 2:
         truncate();
         break;
+      case 3:
+        forks_ ? fork() : grow();
+        break;
       default:
         grow();
         break;
     }
     REQUIRE(cache_->check_invariants() == "");
     check_stats();
-    if (!sequences_.empty()) {
+    // Now and then all of them: a write that reached a shared block would show in a sequence that wasn't touched.
+    const bool all = forks_ && ++n_steps_ % 5 == 0;
+    if (!all && !sequences_.empty()) {
       const auto& [s, plain] = pick();
       REQUIRE(test::same_contents(*cache_, s, plain, layers_));
     }
+    if (all)
+      for (const auto& [s, plain] : sequences_) REQUIRE(test::same_contents(*cache_, s, plain, layers_));
   }
 
   void finish() {
@@ -84,6 +91,16 @@ class Schedule {
     const SequenceIndex s = pick().first;
     cache_->release(s);
     sequences_.erase(s);
+  }
+
+  void fork() {
+    if (sequences_.empty()) return;
+    const auto& [s, plain] = pick();
+    const CacheStats before = cache_->stats();
+    const Result<SequenceIndex> forked = cache_->fork(s);
+    REQUIRE(forked.ok() == (sequences_.size() < kMaxSequences));
+    REQUIRE(cache_->stats().used_bytes == before.used_bytes);
+    if (forked) REQUIRE(sequences_.emplace(*forked, plain).second);
   }
 
   void truncate() {
@@ -136,15 +153,17 @@ class Schedule {
     for (const auto& [s, plain] : sequences_) at_most += cache_->bytes_needed(plain.len());
     const bool windows =
         std::any_of(layers_.begin(), layers_.end(), [](const KvLayerShape& l) { return l.window > 0; });
-    REQUIRE((windows ? stats.used_bytes <= at_most : stats.used_bytes == at_most));
+    REQUIRE((windows || forks_ ? stats.used_bytes <= at_most : stats.used_bytes == at_most));
   }
 
   std::mt19937 random_;
   std::vector<KvLayerShape> layers_;
+  bool forks_;
   std::unique_ptr<KvCache> cache_;
   std::map<SequenceIndex, PlainCache> sequences_;
   unsigned stamp_ = 0;
   int n_full_ = 0;
+  int n_steps_ = 0;
 };
 
 TEST_CASE("kv_cache: after each step of a random schedule invariants hold and contents equal a plain cache's") {
@@ -152,15 +171,17 @@ TEST_CASE("kv_cache: after each step of a random schedule invariants hold and co
   int n_full = 0;
   for (const std::vector<KvLayerShape>& layers : kShapes)
     for (const KvType type : {KvType::f32, KvType::f16})
-      for (const int block_tokens : {16, 32, 64, 256}) {
-        ++seed;
-        CAPTURE(seed);
-        CAPTURE(block_tokens);
-        Schedule schedule(seed, layers, type, block_tokens);
-        for (int i = 0; i < 400; ++i) schedule.step();
-        schedule.finish();
-        n_full += schedule.n_full();
-      }
+      for (const int block_tokens : {16, 32, 64, 256})
+        for (const bool forks : {false, true}) {
+          ++seed;
+          CAPTURE(seed);
+          CAPTURE(block_tokens);
+          CAPTURE(forks);
+          Schedule schedule(seed, layers, type, block_tokens, forks);
+          for (int i = 0; i < 400; ++i) schedule.step();
+          schedule.finish();
+          n_full += schedule.n_full();
+        }
   CHECK(n_full > 100);  // the limit was met, not only approached
 }
 
