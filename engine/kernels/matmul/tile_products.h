@@ -350,8 +350,9 @@ struct TileQ6K {
     s.scale[0] = V::mul(h.d, V::to_float(signed_byte_of<V, 2 * kSub>(h.scales)));
     s.scale[1] = V::mul(h.d, V::to_float(signed_byte_of<V, 2 * kSub + 1>(h.scales)));
     for (int g = 0; g < 8; ++g) {
-      const typename V::I low = unit<V>(p + 288, 16 * (kSub / 4) + 8 * (j % 2) + g, part);
-      const typename V::I high = unit<V>(p + 2336, 8 * (kSub / 4) + g, part);
+      // 128 elements are 8 units of low bits, 8 of high ones, 8 of low ones.
+      const typename V::I low = unit<V>(p + 288, 24 * (kSub / 4) + 16 * (j % 2) + g, part);
+      const typename V::I high = unit<V>(p + 288, 24 * (kSub / 4) + 8 + g, part);
       const typename V::I four = V::band(V::template srl<4 * (j / 2)>(low), V::set8(0x0F));
       typename V::I two;
       if constexpr (j < 3) {
