@@ -19,7 +19,7 @@ constexpr int kLayers = 2;
 constexpr int kHeads = 4;
 constexpr int kHeadDim = 64;
 constexpr int kRow = kHeads * kHeadDim;
-constexpr int kSlack = 1024;  // tokens that an append benchmark adds before it cuts back to n
+constexpr int kSlack = 8192;  // tokens appended before cutting back to n: 16 MiB, so new slabs are part of the time
 
 std::unique_ptr<KvCache> cache_of(int n_tokens, SequenceIndex* sequence) {
   const std::vector<KvLayerShape> layers(kLayers, KvLayerShape{kHeads, kHeadDim, kHeadDim, 0});

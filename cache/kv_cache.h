@@ -86,10 +86,10 @@ class KvCache {
   /// Ends a sequence; its blocks are free at once.
   void release(SequenceIndex sequence) noexcept;
 
-  /// A new sequence that begins with the same committed tokens. Shares every block, so that it takes no memory and no time
-  /// but a pointer a block; windows, truncation and release of either don't touch the other. The last block, if partly
-  /// full, is copied when one of them grows into it, and stays a copy if that is rolled back. `cache_full` if max_sequences are alive, `invalid_argument` if there
-  /// is no such sequence or while a reservation is alive.
+  /// A new sequence that begins with the same committed tokens. Shares every block, so that it takes no memory and no
+  /// time but a pointer a block; windows, truncation and release of either don't touch the other. The last block, if
+  /// partly full, is copied when one of them grows into it, and stays a copy if that is rolled back. `cache_full` if
+  /// max_sequences are alive, `invalid_argument` if there is no such sequence or while a reservation is alive.
   Result<SequenceIndex> fork(SequenceIndex sequence);
 
   /// Makes room for every growth or for none. `cache_full` beyond the limit, `out_of_memory` if the operating system
