@@ -455,43 +455,51 @@ DECANT_INLINE typename V::F sub_tile_dot(const SubTile<V>& s, const int8_t* q, t
   return t;
 }
 
-template <class V, class T>
+template <class V, class T, int kTiles>
 struct QuantizedKernel {
   template <int kTokens>
   static void run(const MatmulArgs& a, int tile, int first) {
-    typename V::F acc[V::kParts][kTokens];
-    for (int part = 0; part < V::kParts; ++part) {
-      for (int t = 0; t < kTokens; ++t) acc[part][t] = V::zero();
+    using F = typename V::F;
+    const std::byte* p[kTiles];
+    F acc[kTiles][V::kParts][kTokens];
+    for (int i = 0; i < kTiles; ++i) {
+      p[i] = tile_at(a, tile + i);
+      for (int part = 0; part < V::kParts; ++part) {
+        for (int t = 0; t < kTokens; ++t) acc[i][part][t] = V::zero();
+      }
     }
-    const std::byte* p = tile_at(a, tile);
     const int8_t* q = a.q + first * a.q_stride;
     const float* d = a.d + first * a.d_stride;
     const int16_t* sums = a.sums + first * a.sums_stride;
     for (int b = a.cols / (32 * T::kSubs); b > 0; --b) {
-      for (int part = 0; part < V::kParts; ++part) {
-        const typename T::Header header = T::header(p, part);
-        const auto sub_block = [&]<int kSub>() __attribute__((always_inline)) {
-          SubTile<V> s;
-          T::template load<kSub>(p, part, header, s);
-          for (int t = 0; t < kTokens; ++t) {
-            const typename V::I both = V::set_pair(sums + t * a.sums_stride + 2 * kSub);
-            const typename V::F dot = sub_tile_dot<V, T>(s, q + t * a.q_stride + 32 * kSub, both);
-            acc[part][t] = V::fma(dot, V::set1(d[t * a.d_stride + kSub]), acc[part][t]);
+      for (int i = 0; i < kTiles; ++i) {
+        for (int part = 0; part < V::kParts; ++part) {
+          const typename T::Header header = T::header(p[i], part);
+          const auto sub_block = [&]<int kSub>() __attribute__((always_inline)) {
+            SubTile<V> s;
+            T::template load<kSub>(p[i], part, header, s);
+            for (int t = 0; t < kTokens; ++t) {
+              const typename V::I both = V::set_pair(sums + t * a.sums_stride + 2 * kSub);
+              const F dot = sub_tile_dot<V, T>(s, q + t * a.q_stride + 32 * kSub, both);
+              acc[i][part][t] = V::fma(dot, V::set1(d[t * a.d_stride + kSub]), acc[i][part][t]);
+            }
+          };
+          [&]<int... kSub>(std::integer_sequence<int, kSub...>) __attribute__((always_inline)) {
+            (sub_block.template operator()<kSub>(), ...);
           }
-        };
-        [&]<int... kSub>(std::integer_sequence<int, kSub...>) __attribute__((always_inline)) {
-          (sub_block.template operator()<kSub>(), ...);
+          (std::make_integer_sequence<int, T::kSubs>{});
         }
-        (std::make_integer_sequence<int, T::kSubs>{});
+        p[i] += T::kBytes;
       }
-      p += T::kBytes;
       q += 32 * T::kSubs;
       d += T::kSubs;
       sums += 2 * T::kSubs;
     }
     for (int t = 0; t < kTokens; ++t) {
-      for (int part = 0; part < V::kParts; ++part) {
-        V::store(output_at(a, tile, first + t) + part * V::kLanes, acc[part][t]);
+      for (int i = 0; i < kTiles; ++i) {
+        for (int part = 0; part < V::kParts; ++part) {
+          V::store(output_at(a, tile + i, first + t) + part * V::kLanes, acc[i][part][t]);
+        }
       }
     }
   }
@@ -499,7 +507,16 @@ struct QuantizedKernel {
 
 template <class V, class T>
 void quantized_matmul(const MatmulArgs& a) {
-  for (int tile = 0; tile < a.n_tiles; ++tile) for_token_groups<QuantizedKernel<V, T>, V::kQuantizedTokens>(a, tile, 0);
+  int tile = 0;
+  if constexpr (T::kSubs == 1) {
+    if (a.n_tokens == 1) {
+      // Memory delivers more to a few streams than to one.
+      for (; a.n_tiles - tile >= V::kDecodeTiles; tile += V::kDecodeTiles) {
+        QuantizedKernel<V, T, V::kDecodeTiles>::template run<1>(a, tile, 0);
+      }
+    }
+  }
+  for (; tile < a.n_tiles; ++tile) for_token_groups<QuantizedKernel<V, T, 1>, V::kQuantizedTokens>(a, tile, 0);
 }
 
 #undef DECANT_INLINE
