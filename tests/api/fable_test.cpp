@@ -47,7 +47,9 @@ std::string bundled_path() { return DECANT_BUNDLED_MODEL; }
 TEST_CASE("fable: the bundled model's greedy stories begin as the original's") {
   const std::shared_ptr<const Model> model = open_model(bundled_path());
   const Tokenizer& tokenizer = *must(model->tokenizer());
-  for (const nlohmann::json& reference : read_json(fixture("fable/reference.json"))["references"]) {
+  const nlohmann::json file = read_json(fixture("fable/reference.json"));
+  REQUIRE(file["references"].size() == 3);
+  for (const nlohmann::json& reference : file["references"]) {
     const std::vector<int32_t> prompt = reference["token_ids"];
     CHECK(must(tokenizer.encode(reference["prompt"].get<std::string>())) == prompt);
     const std::vector<int32_t> expected = reference["greedy_ids"],
@@ -67,7 +69,9 @@ TEST_CASE("fable: the original's logits and greedy ids are reproduced from its b
   }
   constexpr double kTolerance = 2e-3;
   const std::shared_ptr<const Model> model = open_model(directory);
-  for (const nlohmann::json& reference : read_json(fixture("fable/reference.json"))["references"]) {
+  const nlohmann::json file = read_json(fixture("fable/reference.json"));
+  REQUIRE(file["references"].size() == 3);
+  for (const nlohmann::json& reference : file["references"]) {
     const std::vector<int32_t> prompt = reference["token_ids"], expected = reference["greedy_ids"];
     const Logits logits = prompt_logits(model, prompt, logits_options(64));
     const std::vector<float> last = reference["last_logits"];
