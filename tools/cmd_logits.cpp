@@ -34,6 +34,7 @@ Status write_logits(const LogitsArgs& args, const Interrupts& interrupts) {
   report_all_logits(options, args.decode ? 1 : args.model.chunk.value_or(0), ids->size());
   const Result<std::unique_ptr<Engine>> engine = Engine::create(*model, options);
   if (!engine) return engine.error();
+  if (Status fits = check_fits(ids->size(), **engine); !fits) return fits;
 
   OutputFile file;
   if (Status opened = file.open(*args.out); !opened) return opened;

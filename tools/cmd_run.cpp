@@ -156,8 +156,13 @@ Status Run::prepare() {
 
   EngineOptions options = args_.model.engine_options();
   options.n_ctx = args_.n_ctx.value_or(0);
+  if (const int limit = model_->info().n_ctx; options.n_ctx > limit)
+    return Error{
+        ErrorCode::invalid_argument,
+        detail::format("--ctx {} is more than the {} tokens that the model was made for", options.n_ctx, limit)};
   Result<std::unique_ptr<Engine>> engine = Engine::create(model_, options);
   if (!engine) return engine.error();
+  if (Status fits = check_fits(request_.prompt.size(), **engine); !fits) return fits;
   engine_ = std::move(engine).value();
 
   const Result<const Tokenizer*> tokenizer = model_->tokenizer();

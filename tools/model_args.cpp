@@ -55,7 +55,7 @@ void ModelArgs::declare_model(Arguments& arguments) {
   arguments.text("-m,--model", "MODEL", model,
                  "A .gguf file or a Hugging Face directory; without it $DECANT_MODEL, else the bundled model");
   arguments.option("--log-level", "L", choice(kLevels, log_level),
-                   "What to say on standard error: trace, debug, info, warn (default), error, off");
+                   "What to say on standard error: trace, debug, info, warn, error (default), off");
 }
 
 void ModelArgs::declare_engine(Arguments& arguments) {
@@ -80,12 +80,17 @@ void ModelArgs::declare_engine(Arguments& arguments) {
 }
 
 Result<std::string> ModelArgs::find_model() const {
-  if (model) {
-    if (model->empty()) return Error{ErrorCode::invalid_argument, "-m names no model: the name is empty"};
-    return *model;
+  const char* const named = std::getenv("DECANT_MODEL");
+  const bool from_environment = !model && named != nullptr && *named != '\0';
+  if (model || from_environment) {
+    const std::string path = model ? *model : named;
+    std::error_code error;
+    if (std::filesystem::exists(path, error)) return path;
+    return Error{ErrorCode::io,
+                 detail::format("{}'{}' is not there ({}); a model is a .gguf file or a Hugging Face directory",
+                                from_environment ? "DECANT_MODEL: " : "", path,
+                                error ? error.message() : "no such file or directory")};
   }
-  if (const char* const named = std::getenv("DECANT_MODEL"); named != nullptr && *named != '\0')
-    return std::string(named);
   std::string tried;
   for (const std::string& directory :
        {std::string(DECANT_SOURCE_MODELS), executable_directory() + "/../share/decant/models"}) {
@@ -152,6 +157,14 @@ Status check_ids(const std::vector<int32_t>& ids, int vocab_size) {
       return Error{ErrorCode::invalid_argument,
                    detail::format("token id {} is outside the model's vocabulary, 0 to {}", id, vocab_size - 1)};
   return {};
+}
+
+Status check_fits(size_t n_prompt, const Engine& engine) {
+  const int limit = engine.model().info().n_ctx;
+  if (n_prompt <= static_cast<size_t>(engine.n_ctx())) return {};
+  return Error{ErrorCode::invalid_argument,
+               detail::format("the prompt has {} tokens, the context holds {}; shorten it{}", n_prompt, engine.n_ctx(),
+                              engine.n_ctx() < limit ? " or raise --ctx" : "")};
 }
 
 }  // namespace decant::tools

@@ -18,7 +18,7 @@ namespace decant::tools {
 struct ModelArgs {
   std::optional<std::string> model;
   Numerics numerics = Numerics::exact;
-  LogLevel log_level = LogLevel::warn;
+  LogLevel log_level = LogLevel::error;  ///< errors come back as values: nothing is said unasked
   std::optional<int> n_threads;
   std::optional<std::string> isa;
   std::optional<int> chunk;
@@ -47,5 +47,8 @@ Result<std::vector<int32_t>> prompt_ids(const Model& model, const std::optional<
 
 /// Checks that every id is one of the model's. A file's tokenizer may know more or fewer than its weights.
 Status check_ids(const std::vector<int32_t>& ids, int vocab_size);
+
+/// Checks that a prompt is no longer than the engine's context, and says what to do where it is.
+Status check_fits(size_t n_prompt, const Engine& engine);
 
 }  // namespace decant::tools
