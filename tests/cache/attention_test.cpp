@@ -224,8 +224,9 @@ TEST_CASE("attention: every ISA gives the reference's bits for all types, head s
   constexpr int kDims[][2] = {{1, 1},    {16, 16},   {24, 24},   {80, 80},   {96, 40},
                               {128, 64}, {192, 128}, {256, 256}, {576, 512}, {7, 33}};
   int variant = 0;
-  for (const auto& [k_dim, v_dim] : kDims)
+  for (const auto& dims : kDims)
     for (const int n_group : {1, 2, 3, 4, 5, 6, 7, 8, 9}) {
+      const int k_dim = dims[0], v_dim = dims[1];
       if (k_dim > 200 && n_group % 4 != 1) continue;
       variant = (variant + 5) % 16;
       const KvType k_type = variant % 3 == 0 ? KvType::f32 : KvType::f16;
