@@ -24,10 +24,18 @@ struct Candidate {
   int32_t left;
 };
 
+/// The best way to write a word up to some byte.
+struct PathNode {
+  double score = 0.0;
+  int32_t from = -1;  ///< where its last token begins; -1: no way yet
+  int32_t id = -1;    ///< that token
+};
+
 /// Buffers of one encode() call, so that short words cost no allocation.
 struct Scratch {
   std::vector<Symbol> symbols;
   std::vector<Candidate> heap;
+  std::vector<PathNode> path;
 };
 
 /// What turns a pre-tokenized word into ids. Immutable.

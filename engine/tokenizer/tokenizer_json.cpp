@@ -8,6 +8,7 @@
 
 #include "engine/tokenizer/bpe.h"
 #include "engine/tokenizer/json_reader.h"
+#include "engine/tokenizer/unigram.h"
 #include "engine/tokenizer/utf8.h"
 
 namespace decant::tokenizer {
@@ -246,12 +247,33 @@ std::unique_ptr<Model> read_bpe(const Json& json) {
   return take(BpeModel::make(std::move(vocabulary), read_merges(json), std::move(options)));
 }
 
+std::unique_ptr<Model> read_unigram(const Json& json) {
+  Vocabulary vocabulary;
+  std::vector<double> scores;
+  for_each(json, "vocab", "model", [&](const Json& item) {
+    if (!item.is_array() || item.size() != 2 || !item[0].is_string() || !item[1].is_number())
+      refuse(ErrorCode::bad_format, detail::format("entry {} of a Unigram model is not [text, score]", scores.size()));
+    take(vocabulary.add(item[0].get<std::string>(), static_cast<int64_t>(scores.size())));
+    scores.push_back(item[1].get<double>());
+  });
+  take(vocabulary.build());
+  int32_t unk = -1;
+  if (const Json* const id = member(json, "unk_id")) {
+    unk = read_id(*id, "unk_id");
+    if (static_cast<size_t>(unk) >= scores.size())
+      refuse(ErrorCode::bad_format, detail::format("unk_id {} is not one of {} entries", unk, scores.size()));
+  }
+  return std::make_unique<UnigramModel>(std::move(vocabulary), std::move(scores), unk,
+                                        read_bool(json, "byte_fallback", false, "model"));
+}
+
 std::unique_ptr<Model> read_model(const Json& json) {
   if (!json.is_object()) refuse(ErrorCode::bad_format, "'model' is not an object");
   // Old files don't name the type; only BPE has merges.
   const std::string type =
       member(json, "type") != nullptr || member(json, "merges") == nullptr ? type_of(json, "model") : "BPE";
   if (type == "BPE") return read_bpe(json);
+  if (type == "Unigram") return read_unigram(json);
   lacks("tokenizer model", type);
 }
 

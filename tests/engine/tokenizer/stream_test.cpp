@@ -52,7 +52,7 @@ TEST_CASE("stream: after a context, the texts are what decode() adds, wherever t
     CAPTURE(name);
     const std::unique_ptr<Tokenizer> tokenizer = fixture_tokenizer(name);
     const std::vector<Ids> lists = id_lists(name);
-    for (size_t i = 0; i < lists.size(); i += i < 281 ? 5 : 1) {
+    for (size_t i = 0; i < lists.size(); i += i < 281 ? 8 : 2) {
       const Ids& ids = lists[i];
       CAPTURE(ids);
       for (const bool skip_special : {true, false}) {

@@ -19,7 +19,8 @@ namespace decant::test {
 /// The tokenizers among the fixtures that are there: the clone has the kinds that decant reads.
 inline std::vector<std::string> fixture_tokenizers() {
   std::vector<std::string> names;
-  for (const char* name : {"bpe-gpt2", "bpe-llama3", "bpe-qwen2", "gemma-bpe", "metaspace-bpe", "spm-bpe"})
+  for (const char* name : {"bpe-gpt2", "bpe-llama3", "bpe-qwen2", "gemma-bpe", "metaspace-bpe", "spm-bpe", "unigram",
+                           "unigram-bytefallback"})
     if (std::filesystem::exists(fixture(std::string("tokenizers/") + name + "/tests.json"))) names.emplace_back(name);
   return names;
 }
