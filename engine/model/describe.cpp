@@ -129,7 +129,7 @@ Result<ModelDescription> describe_directory(const std::string& directory) {
     out.config.rope_inv_freq = std::move(*frequencies);
   }
   out.info.format = "safetensors";
-  out.info.name = base_name(directory);
+  out.info.name = printable(base_name(directory));
   fill_info(directory, bound->used, out);
   if (Status read = read_generation_config(directory, *config, out); !read) return read.error();
   if (Status read = read_tokenizer_files(directory, out); !read) return read.error();

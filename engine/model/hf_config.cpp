@@ -219,6 +219,10 @@ Result<Hyperparameters> read_hf_config(const Json& root, const std::string& path
   out.ffn_bias = fields.boolean("mlp_bias").value_or(false);
   const bool scaled = fields.boolean("scale_attn_weights").value_or(true);
   if (!fields.status()) return fields.status().error();
+  if (out.attention_bias && architecture->qkv_bias == Presence::none)
+    return unsupported(path, detail::format("'attention_bias' is true, {} has no such biases", architecture->name));
+  if (out.ffn_bias && architecture->ffn_bias == Presence::none)
+    return unsupported(path, detail::format("'mlp_bias' is true, {} has no such biases", architecture->name));
 
   if (counts.n_layers < 1 || counts.n_layers > kMaxLayers || counts.n_heads < 1 || counts.d_model > kMaxCount)
     counts.head_dim = 1;  // set_counts says what is wrong

@@ -183,7 +183,8 @@ TEST_CASE("convert: what was converted is described, and tokenizes, as the direc
       {fixture("models/qwen2"), "bpe-qwen2", "qwen2"},
       {fixture("models/qwen3"), "bpe-qwen2", "qwen3"},
       {fixture("models/gpt2"), "bpe-gpt2", "gpt2"}};
-  for (const auto& [source, tokenizer, architecture] : models) {
+  for (const auto& [folder, tokenizer, architecture] : models) {
+    const std::string source = folder;
     CAPTURE(source);
     const std::string target = dir.path("out.gguf");
     const Status converted = convert(source, target, DType::bf16);

@@ -276,6 +276,8 @@ TEST_CASE("describe: what would change the result and isn't implemented is refus
       {"llama-mha", "rope_parameters", {{"rope_type", "longrope"}}},
       {"llama-mha", "rope_parameters", {{"rope_type", "default"}, {"partial_rotary_factor", 0.25}}},
       {"llama-mha", "rope_parameters", {{"full_attention", {{"rope_type", "default"}}}}},
+      {"mistral", "attention_bias", true},
+      {"qwen2", "mlp_bias", true},
       {"qwen3", "layer_types", {"full_attention", "chunked_attention", "full_attention"}},
       {"gpt2", "activation_function", "relu"},
       {"gpt2", "scale_attn_by_inverse_layer_idx", true},
@@ -340,6 +342,23 @@ TEST_CASE("describe: counts that can't be are bad_format") {
     REQUIRE_FALSE(described.ok());
     CHECK(described.error().code == ErrorCode::bad_format);
   }
+}
+
+TEST_CASE("describe: biases that llama's configuration announces are wanted, those a file brings along are used") {
+  auto config = config_of("llama-mha");
+  config["attention_bias"] = true;
+  const Result<ModelDescription> without = describe_with("llama-mha", config);
+  REQUIRE_FALSE(without.ok());
+  CHECK(without.error().message.find("self_attn.q_proj.bias") != std::string::npos);
+  const ModelDescription qwen = must_describe(fixture("models/qwen2"));
+  CHECK(qwen.weights.layers[2].q_bias.size == 64);
+  CHECK(qwen.weights.layers[2].v_bias.size == 32);
+  CHECK_FALSE(static_cast<bool>(qwen.weights.layers[2].o_bias));
+  auto as_llama = config_of("qwen2");
+  as_llama["model_type"] = "llama";
+  const Result<ModelDescription> llama = describe_with("qwen2", as_llama);
+  REQUIRE(llama.ok());
+  CHECK(llama->weights.layers[2].k_bias.size == 32);
 }
 
 TEST_CASE("describe: end ids are the union of every eos and eot, within the vocabulary") {
