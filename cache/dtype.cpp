@@ -8,8 +8,9 @@ namespace decant {
 
 namespace {
 
-constexpr std::array<const char*, kDTypeCount> kDTypeNames = {"F32",  "F16",  "BF16", "Q8_0", "Q4_0", "Q4_1",   "Q5_0",  "Q5_1",
-                                                              "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"};
+constexpr std::array<const char*, kDTypeCount> kDTypeNames = {"F32",  "F16",  "BF16", "Q8_0",   "Q4_0",
+                                                              "Q4_1", "Q5_0", "Q5_1", "Q2_K",   "Q3_K",
+                                                              "Q4_K", "Q5_K", "Q6_K", "IQ4_NL", "IQ4_XS"};
 constexpr std::array<const char*, kKvTypeCount> kKvTypeNames = {"f32", "f16"};
 
 template <typename Enum, size_t N>
@@ -19,7 +20,8 @@ std::optional<Enum> find_name(const std::array<const char*, N>& names, std::stri
     if (candidate.size() != name.size()) continue;
     bool same = true;
     for (size_t c = 0; c < name.size(); ++c)
-      same = same && std::toupper(static_cast<unsigned char>(candidate[c])) == std::toupper(static_cast<unsigned char>(name[c]));
+      same = same && std::toupper(static_cast<unsigned char>(candidate[c])) ==
+                         std::toupper(static_cast<unsigned char>(name[c]));
     if (same) return static_cast<Enum>(i);
   }
   return std::nullopt;
