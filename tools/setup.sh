@@ -148,9 +148,10 @@ build() {
 # Two starts at once must not build into one folder: the later one waits.
 lock_build() {
   mkdir -p "$decant_root/build"
-  if command -v flock >/dev/null; then
-    exec {decant_lock}>"$decant_root/build/.lock"
-    flock "$decant_lock"
+  local lock=$decant_root/build/.lock
+  if command -v flock >/dev/null && { [[ -w $lock ]] || { [[ ! -e $lock ]] && [[ -w $decant_root/build ]]; }; }; then
+    exec {decant_lock}>"$lock"
+    flock -n "$decant_lock" || { say "waiting for another build to end"; flock "$decant_lock"; }
   fi
 }
 unlock_build() {

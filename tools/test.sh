@@ -27,7 +27,6 @@ if $sanitize; then
   lock_build
   build asan-ubsan
   unlock_build
-  export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=1}
   export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
   run_tests asan-ubsan -LE slow "$@"
 fi
