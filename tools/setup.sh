@@ -123,7 +123,8 @@ quietly() {
 configure() {
   local dir=$decant_root/build/$1
   mkdir -p "$dir"
-  if [[ -f $dir/build.ninja ]] && grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$decant_root" "$dir/CMakeCache.txt"; then
+  if [[ -f $dir/build.ninja ]] && grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$decant_root" "$dir/CMakeCache.txt" \
+     && ! { [[ ${CI:-} == true ]] && grep -qxF DECANT_WERROR:BOOL=OFF "$dir/CMakeCache.txt"; }; then
     return 0
   fi
   local -a cache=()
