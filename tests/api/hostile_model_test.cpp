@@ -89,7 +89,7 @@ TEST_CASE("hostile: byte flips of a whole GGUF file give an error or a model tha
     std::string bad = good;
     // Half of them in the header, where structure is; up to four bytes at a time.
     const size_t range = i % 2 == 0 ? 4096 : bad.size();
-    for (unsigned n = 1 + random() % 4; n > 0; --n) bad[random() % range] = static_cast<char>(random());
+    for (size_t n = 1 + random() % 4; n > 0; --n) bad[random() % range] = static_cast<char>(random());
     folder.write("model.gguf", bad);
     CAPTURE(i);
     try_model(folder.file("model.gguf"), tally);
@@ -144,7 +144,7 @@ TEST_CASE("hostile: flips of a safetensors header, a config and a tokenizer give
     const int f = i % 3;
     std::string bad = good[f];
     const size_t range = f == 0 ? 3000 : bad.size();
-    for (unsigned n = 1 + random() % 3; n > 0; --n) bad[random() % range] = static_cast<char>(random());
+    for (size_t n = 1 + random() % 3; n > 0; --n) bad[random() % range] = static_cast<char>(random());
     folder.write(names[f], bad);
     CAPTURE(i);
     try_model(folder.file(""), tally);
