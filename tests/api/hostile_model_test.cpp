@@ -78,14 +78,12 @@ void try_model(const std::string& path, Tally& tally) {
   ++tally.ran;
 }
 
-}  // namespace
-
-TEST_CASE("hostile: byte flips of a whole GGUF file give an error or a model that runs") {
+void flip_gguf(int n_flips, uint32_t seed) {
   const TemporaryFolder folder;
   const std::string good = read_file(fixture("gguf/llama-gqa-q4_0.gguf"));
-  std::mt19937 random(20260101);
+  std::mt19937 random(seed);
   Tally tally;
-  for (int i = 0; i < 1500; ++i) {
+  for (int i = 0; i < n_flips; ++i) {
     std::string bad = good;
     // Half of them in the header, where structure is; up to four bytes at a time.
     const size_t range = i % 2 == 0 ? 4096 : bad.size();
@@ -97,6 +95,13 @@ TEST_CASE("hostile: byte flips of a whole GGUF file give an error or a model tha
   CHECK(tally.refused > 0);
   CHECK(tally.ran > 0);
 }
+
+}  // namespace
+
+TEST_CASE("hostile: byte flips of a whole GGUF file give an error or a model that runs") { flip_gguf(1500, 20260101); }
+
+// Run by an entry of ctest's own, labelled slow.
+TEST_CASE("hostile: ten thousand byte flips of a GGUF file" * doctest::skip()) { flip_gguf(10000, 20260102); }
 
 TEST_CASE("hostile: weights full of infinities and NaNs make a step that names the layer, or none") {
   const TemporaryFolder folder;
