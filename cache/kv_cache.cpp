@@ -21,8 +21,8 @@
 namespace decant::cache {
 namespace {
 
-// No text: an error about memory must not need any.
-Error no_memory() { return Error{ErrorCode::out_of_memory, {}}; }
+// An error about memory must not need any: the text is short enough to lie in the string itself.
+Error no_memory() { return Error{ErrorCode::out_of_memory, "out of memory"}; }
 
 Status check_counts(int max_sequences, int max_tokens, const BlockLayout& layout, size_t limit_bytes) {
   if (max_sequences < 1 || max_tokens < 1)

@@ -106,6 +106,7 @@ TEST_CASE("kv_cache: each allocation of reserve() that fails is an error, and no
         break;
       }
       REQUIRE(slots.error().code == ErrorCode::out_of_memory);
+      REQUIRE(slots.error().message == "out of memory");
       REQUIRE(cache->stats().reserved_bytes == 0);
       REQUIRE(cache->view(s, 0, 0).len == 0);
       REQUIRE(cache->check_invariants() == "");
