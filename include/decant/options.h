@@ -49,8 +49,8 @@ struct CacheOptions {
   /// Tokens per block, a multiple of 16 from 16 to 256. Larger: longer contiguous reads; smaller: less waste at each
   /// sequence's tail (block_tokens / 2 on average). Never changes a bit of the output.
   int block_tokens = 64;
-  /// Bytes that all slabs of the cache may take together; reserve() answers `cache_full` beyond. 0: what the engine's
-  /// n_ctx and max_sequences need at most.
+  /// Bytes that all slabs of the cache may take together; reserve() answers `cache_full` beyond. 0: no limit
+  /// but what n_ctx and max_sequences allow.
   size_t limit_bytes = 0;
 };
 
@@ -63,8 +63,7 @@ struct EngineOptions {
   std::string isa = "auto";
   /// Longest sequence in tokens, prompt included. 0: the model's own limit. More than that is refused.
   int n_ctx = 0;
-  /// Sequences that may live at once, 1 to 4096. Each costs a row of logits and sampler scratch (about 32 bytes a
-  /// vocabulary entry).
+  /// Sequences that may live at once, 1 to 4096. Each costs a row of logits, unless max_logit_rows says otherwise.
   int max_sequences = 8;
   /// Tokens that one step may compute, prompt chunks and decodes together, 1 to 65536; at least max_sequences. Sizes
   /// the step's buffers.
