@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -10,8 +11,11 @@
 namespace decant::test {
 
 std::string fixture(const std::string& relative) {
-  const char* const elsewhere = std::getenv("DECANT_FIXTURES");
-  return std::string(elsewhere != nullptr ? elsewhere : DECANT_FIXTURES_DIR) + "/" + relative;
+  if (const char* const elsewhere = std::getenv("DECANT_FIXTURES"); elsewhere != nullptr) {
+    const std::string path = std::string(elsewhere) + "/" + relative;
+    if (std::filesystem::exists(path)) return path;
+  }
+  return std::string(DECANT_FIXTURES_DIR) + "/" + relative;
 }
 
 std::string read_file(const std::string& path) {

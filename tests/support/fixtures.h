@@ -9,7 +9,7 @@
 
 namespace decant::test {
 
-/// A file of the fixtures: tests/fixtures/RELATIVE, or $DECANT_FIXTURES/RELATIVE where that is set.
+/// A file of the fixtures: $DECANT_FIXTURES/RELATIVE where that is set and has it, else tests/fixtures/RELATIVE.
 std::string fixture(const std::string& relative);
 
 /// A whole file. Fails the test if it can't be read.
