@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <filesystem>
 #include <optional>
 #include <string>
-#include <system_error>
 
 #include "decant/detail/format.h"
 
@@ -34,9 +32,6 @@ int cmd_convert(const Words& words) {
   arguments.text("--license", "STR", license, "Its licence, in the file");
   if (const std::optional<int> status = arguments.parse(words)) return *status;
   if (!directory || !out) return usage_error("convert", "DIR and OUT.gguf must both be given");
-  std::error_code unknown;
-  if (std::filesystem::exists(*out, unknown) && !std::filesystem::is_regular_file(*out, unknown))
-    return fail("convert", Error{ErrorCode::io, detail::format("{} is not a file that could be replaced", *out)});
 
   const Interrupts interrupts;
   Progress progress(detail::format("converting {}", *directory));

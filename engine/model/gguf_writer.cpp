@@ -10,6 +10,7 @@
 #include <utility>
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "decant/detail/check.h"
@@ -129,6 +130,10 @@ Error GgufWriter::failed(const char* what, int code) const {
 }
 
 Status GgufWriter::begin() {
+  // The rename at the end would put a file where a device or a pipe was.
+  struct stat target {};
+  if (::stat(path_.c_str(), &target) == 0 && !S_ISREG(target.st_mode))
+    return Error{ErrorCode::io, detail::format("{} is not a file that could be replaced", path_)};
   for (int i = 0; i < kMaxNames && descriptor_ < 0; ++i) {
     const std::string name = detail::format("{}.partial{}", path_, i == 0 ? "" : std::to_string(i));
     descriptor_ = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);

@@ -12,6 +12,7 @@
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include "engine/model/gguf.h"
 #include "engine/model/model_config.h"
@@ -308,6 +309,14 @@ TEST_CASE("convert: a failure leaves the target as it was and nothing beside it"
 
   REQUIRE(convert(source, dir.path("out.gguf"), DType::f16).ok());
   CHECK(describe(dir.path("out.gguf")).ok());
+}
+
+TEST_CASE("convert: a target that is no file is refused and stays what it is") {
+  TempDir dir;
+  const std::string pipe = dir.path("pipe");
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  CHECK(convert(fixture("models/llama-gqa"), pipe, DType::f16).error().code == ErrorCode::io);
+  CHECK(std::filesystem::is_fifo(pipe));
 }
 
 TEST_CASE("convert: rows that Q8_0's blocks don't fit fall back to F16, and a weight beyond F16 is refused") {
