@@ -6,6 +6,7 @@
 
 #include "decant/detail/format.h"
 
+#include "cache/kernels/rope.h"
 #include "engine/kernels/dispatch.h"
 #include "engine/kernels/gemm_onednn.h"
 

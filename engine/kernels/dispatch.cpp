@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 
+#include "cache/kernels/rope.h"
 #include "engine/kernels/elementwise.h"
 #include "engine/kernels/matmul/matmul.h"
 
@@ -21,7 +22,7 @@ KernelTable make_table(Isa isa) noexcept {
                        .add = rows.add,
                        .silu_mul = rows.silu_mul,
                        .gelu_tanh = rows.gelu_tanh,
-                       .rope = rows.rope,
+                       .rope = rope_kernel(isa),
                        .all_finite = rows.all_finite};
   for (int type = 0; type < kDTypeCount; ++type) table.matmul[type] = matmul_kernel(isa, static_cast<DType>(type));
   return table;

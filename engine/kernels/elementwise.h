@@ -13,7 +13,6 @@ struct Elementwise {
   decltype(KernelTable::add) add;
   decltype(KernelTable::silu_mul) silu_mul;
   decltype(KernelTable::gelu_tanh) gelu_tanh;
-  decltype(KernelTable::rope) rope;
   decltype(KernelTable::all_finite) all_finite;
 };
 

@@ -97,26 +97,6 @@ void gelu_tanh(const float* x, int n, float* out) {
 }
 
 template <typename L>
-void rope(float* x, const float* cos, const float* sin, int half) {
-  using V = typename L::V;
-  const auto first = [](V x0, V x1, V c, V s) { return L::fma(x0, c, L::negate(L::mul(x1, s))); };
-  const auto second = [](V x0, V x1, V c, V s) { return L::fma(x1, c, L::mul(x0, s)); };
-  for_lanes(
-      half,
-      [&](int i) {
-        const V x0 = L::load(x + i), x1 = L::load(x + half + i), c = L::load(cos + i), s = L::load(sin + i);
-        L::store(x + i, first(x0, x1, c, s));
-        L::store(x + half + i, second(x0, x1, c, s));
-      },
-      [&](int i, int n) {
-        const V x0 = L::load_n(x + i, n), x1 = L::load_n(x + half + i, n);
-        const V c = L::load_n(cos + i, n), s = L::load_n(sin + i, n);
-        L::store_n(x + i, first(x0, x1, c, s), n);
-        L::store_n(x + half + i, second(x0, x1, c, s), n);
-      });
-}
-
-template <typename L>
 bool all_finite(const float* x, int n) {
   auto finite = L::is_finite(L::zero());
   for_lanes(
@@ -127,7 +107,7 @@ bool all_finite(const float* x, int n) {
 
 template <typename L>
 constexpr Elementwise elementwise_table() {
-  return {rms_norm<L>, layer_norm<L>, add<L>, silu_mul<L>, gelu_tanh<L>, rope<L>, all_finite<L>};
+  return {rms_norm<L>, layer_norm<L>, add<L>, silu_mul<L>, gelu_tanh<L>, all_finite<L>};
 }
 
 }  // namespace

@@ -64,15 +64,6 @@ void gelu_tanh(const float* x, int n, float* out) {
   }
 }
 
-void rope(float* x, const float* cos, const float* sin, int half) {
-  for (int i = 0; i < half; ++i) {
-    const float x0 = x[i];
-    const float x1 = x[i + half];
-    x[i] = fma(x0, cos[i], -(x1 * sin[i]));
-    x[i + half] = fma(x1, cos[i], x0 * sin[i]);
-  }
-}
-
 bool all_finite(const float* x, int n) {
   bool finite = true;
   for (int i = 0; i < n; ++i) finite = finite && (vmath_bits(x[i]) & 0x7F800000U) != 0x7F800000U;
@@ -81,6 +72,6 @@ bool all_finite(const float* x, int n) {
 
 }  // namespace
 
-const Elementwise kElementwise = {rms_norm, layer_norm, add, silu_mul, gelu_tanh, rope, all_finite};
+const Elementwise kElementwise = {rms_norm, layer_norm, add, silu_mul, gelu_tanh, all_finite};
 
 }  // namespace decant::kernels::DECANT_REFERENCE

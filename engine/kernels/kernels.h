@@ -66,9 +66,4 @@ struct KernelTable {
   bool (*all_finite)(const float* x, int n);
 };
 
-/// Cosine and sine of pos · inv_freq[i], computed in binary64 and rounded once. cos, sin: [n].
-void rope_angles(const double* inv_freq, int n, int64_t pos, float* cos, float* sin);
-/// base^(−2i / dim) for i in [0, dim / 2), in binary64 by decant's own exp and log.
-void rope_frequencies(double base, int dim, double* inv_freq);
-
 }  // namespace decant::kernels

@@ -6,7 +6,7 @@
 
 #include "decant/detail/format.h"
 
-#include "engine/kernels/kernels.h"
+#include "cache/kernels/rope.h"
 
 namespace decant::model {
 

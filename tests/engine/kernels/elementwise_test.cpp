@@ -9,6 +9,7 @@
 
 #include <doctest/doctest.h>
 
+#include "cache/kernels/rope.h"
 #include "engine/kernels/dispatch.h"
 #include "tests/cache/kernels/guarded_buffer.h"
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "cache/kernels/rope.h"
 #include "cache/kernels/vmath64.h"
-#include "engine/kernels/kernels.h"
 
 namespace decant::kernels {
 
