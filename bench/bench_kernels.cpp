@@ -15,8 +15,8 @@
 #include <omp.h>
 
 #include "decant/detail/aligned_buffer.h"
+#include "decant/isa.h"
 
-#include "cache/cpu_features.h"
 #include "engine/kernels/matmul/matmul.h"
 #include "engine/quant/format.h"
 

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cache/cpu_features.h"
-
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -9,6 +7,7 @@
 #include <cpuid.h>
 
 #include "decant/detail/format.h"
+#include "decant/isa.h"
 
 namespace decant {
 

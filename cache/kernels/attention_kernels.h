@@ -8,8 +8,7 @@
 #include <cstddef>
 
 #include "decant/dtype.h"
-
-#include "cache/cpu_features.h"
+#include "decant/isa.h"
 
 namespace decant::kernels {
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cache/kernels/vmath64.h"
 
-#include "cache/cpu_features.h"
+#include "decant/isa.h"
 
 namespace decant::kernels {
 

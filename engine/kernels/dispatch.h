@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "cache/cpu_features.h"
+#include "decant/isa.h"
+
 #include "engine/kernels/kernels.h"
 
 namespace decant::kernels {

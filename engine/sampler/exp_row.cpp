@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/sampler/exp_row.h"
 
-#include "cache/cpu_features.h"
+#include "decant/isa.h"
+
 #include "cache/kernels/vmath64.h"
 
 namespace decant::sampler {

@@ -4,6 +4,7 @@
 // The whole C++ API.
 #include "decant/dtype.h"
 #include "decant/engine.h"
+#include "decant/isa.h"
 #include "decant/model.h"
 #include "decant/options.h"
 #include "decant/result.h"

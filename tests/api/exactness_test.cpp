@@ -8,7 +8,8 @@
 #include <doctest/doctest.h>
 #include <xmmintrin.h>
 
-#include "cache/cpu_features.h"
+#include "decant/isa.h"
+
 #include "tests/support/decode.h"
 #include "tests/support/fixtures.h"
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cache/cpu_features.h"
-
 #include <algorithm>
 #include <string>
 
 #include <doctest/doctest.h>
+
+#include "decant/isa.h"
 
 namespace decant {
 namespace {

@@ -10,7 +10,8 @@
 
 #include <doctest/doctest.h>
 
-#include "cache/cpu_features.h"
+#include "decant/isa.h"
+
 #include "cache/kernels/vmath_constants.h"
 #include "tests/cache/kernels/vmath_spellings.h"
 

@@ -9,7 +9,8 @@
 
 #include <doctest/doctest.h>
 
-#include "cache/cpu_features.h"
+#include "decant/isa.h"
+
 #include "cache/kernels/vmath64.h"
 #include "engine/sampler/rng.h"
 
