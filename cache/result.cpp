@@ -25,6 +25,8 @@ const char* to_string(ErrorCode code) noexcept {
       return "non_finite";
     case ErrorCode::internal:
       return "internal";
+    case ErrorCode::mismatch:
+      return "mismatch";
   }
   return "unknown";
 }

@@ -1,8 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 target_sources(decant_cache PRIVATE
+  atomic_file.cpp
   block_layout.cpp
   block_pool.cpp
+  checksum.cpp
+  input_file.cpp
   invariants.cpp
   kv_cache.cpp
   mapping.cpp
-  sequence_cache.cpp)
+  sequence_cache.cpp
+  snapshot_check.cpp
+  snapshot_file.cpp
+  snapshot_sections.cpp)
+
+# Inlined into checksum.cpp, so that nothing is linked.
+find_path(XXHASH_INCLUDE_DIR xxhash.h REQUIRED)
+target_include_directories(decant_cache SYSTEM PRIVATE ${XXHASH_INCLUDE_DIR})

@@ -2,9 +2,8 @@
 #include "tools/output_file.h"
 
 #include <cerrno>
-#include <cstdio>
-#include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -16,7 +15,6 @@ namespace decant::tools {
 
 OutputFile::~OutputFile() {
   if (fd_ >= 0 && fd_ != STDOUT_FILENO) ::close(fd_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
 }
 
 Error OutputFile::error(const char* what) const {
@@ -34,17 +32,14 @@ Status OutputFile::open(const std::string& path) {
     fd_ = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
     return fd_ < 0 ? Status(error("write")) : Status();
   }
-  std::error_code unresolved;
-  const std::filesystem::path resolved = std::filesystem::weakly_canonical(path, unresolved);
-  target_ = unresolved ? path : resolved.string();
-  std::string temporary = detail::format("{}.{}.tmp", target_, ::getpid());
-  fd_ = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-  if (fd_ < 0) return error("write");
-  temporary_ = std::move(temporary);
+  Result<cache::AtomicFile> file = cache::AtomicFile::create(path, 0666);
+  if (!file) return std::move(file).error();
+  file_ = std::move(*file);
   return {};
 }
 
 Status OutputFile::write(std::span<const std::byte> bytes) {
+  if (file_) return file_->write(bytes);
   while (!bytes.empty()) {
     const ssize_t n = ::write(fd_, bytes.data(), bytes.size());
     if (n < 0 && errno == EINTR) continue;
@@ -55,14 +50,10 @@ Status OutputFile::write(std::span<const std::byte> bytes) {
 }
 
 Status OutputFile::commit() {
+  if (file_) return file_->commit();
   if (fd_ == STDOUT_FILENO) return {};
-  const int fd = fd_;
-  fd_ = -1;
-  if (::close(fd) != 0) return error("write");  // a full disk may be told as late as this
-  if (temporary_.empty()) return {};
-  if (::rename(temporary_.c_str(), target_.c_str()) != 0) return error("write");
-  temporary_.clear();
-  return {};
+  const int fd = std::exchange(fd_, -1);
+  return ::close(fd) != 0 ? Status(error("write")) : Status();  // a full disk may be told as late as this
 }
 
 std::string npy_header(size_t rows, size_t cols) {

@@ -2,20 +2,23 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "decant/result.h"
 
+#include "cache/atomic_file.h"
+
 namespace decant::tools {
 
-/// A file that appears under its name only when it is whole: written beside it, then renamed. A device, pipe or "-"
-/// (standard output) is written directly, since there is nothing to put in its place.
+/// A file that appears under its name only when it is whole (AtomicFile). A device, pipe or "-" (standard output) is
+/// written directly, since there is nothing to put in its place.
 class OutputFile {
  public:
   OutputFile() = default;
-  ~OutputFile();  ///< takes away what was not committed
+  ~OutputFile();
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
@@ -26,10 +29,9 @@ class OutputFile {
  private:
   Error error(const char* what) const;  ///< of errno
 
-  std::string path_;       ///< as named in messages
-  std::string temporary_;  ///< empty: written directly
-  std::string target_;     ///< what the temporary becomes: path_ with links resolved
-  int fd_ = -1;
+  std::string path_;  ///< as named in messages
+  std::optional<cache::AtomicFile> file_;
+  int fd_ = -1;  ///< written directly, where there is no file_
 };
 
 /// Header of a NumPy array file: little-endian float32 [rows, cols], C order.

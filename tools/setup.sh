@@ -7,7 +7,7 @@
 decant_root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 
 decant_packages=(g++ cmake ninja-build pkg-config libspdlog-dev doctest-dev libbenchmark-dev libdnnl-dev libcli11-dev
-                 nlohmann-json3-dev libpcre2-dev libutf8proc-dev)
+                 nlohmann-json3-dev libpcre2-dev libutf8proc-dev libxxhash-dev)
 
 say() { printf 'decant: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
@@ -53,7 +53,7 @@ missing_pieces() {
   local header
   for header in 'doctest/doctest.h doctest (doctest-dev)' 'benchmark/benchmark.h Google Benchmark (libbenchmark-dev)' \
                 'oneapi/dnnl/dnnl.hpp oneDNN (libdnnl-dev)' 'CLI/CLI.hpp CLI11 (libcli11-dev)' \
-                'nlohmann/json.hpp nlohmann-json (nlohmann-json3-dev)'; do
+                'nlohmann/json.hpp nlohmann-json (nlohmann-json3-dev)' 'xxhash.h xxHash (libxxhash-dev)'; do
     if [[ $cxx ]] && ! "$cxx" -std=c++20 -E -x c++ - <<<"#include <${header%% *}>" >/dev/null 2>&1; then
       echo "${header#* }"
     fi

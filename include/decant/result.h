@@ -20,6 +20,8 @@ enum class ErrorCode : int32_t {
   cancelled = 7,         ///< the caller asked to stop
   non_finite = 8,  ///< a NaN or an infinity appeared in activations, logits or the cache; the message names the layer
   internal = 9,    ///< a mistake of decant's own
+  mismatch = 10,   ///< well-formed, but made for something else: another model, layout or numerics; the message names
+                   ///< both sides
 };
 
 /// The name of a code as it stands in the enumeration, e.g. "bad_format".
