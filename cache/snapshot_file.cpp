@@ -17,8 +17,6 @@
 namespace decant::cache {
 namespace {
 
-constexpr std::array<std::byte, kSnapshotBlockAlignment> kZeros = {};
-
 Error no_memory() noexcept { return Error{ErrorCode::out_of_memory, "out of memory"}; }
 
 size_t bytes_of_block(const SnapshotContents& contents, size_t block) {
@@ -82,10 +80,9 @@ Status write_snapshot(const std::string& path, const SnapshotContents& contents,
   if (!file) return std::move(file).error();
 
   // The header and the blocks' checksums are written last, over zeros: each block is read once.
-  Status written = file->write(std::span(kZeros).first(kSnapshotHeaderBytes));
+  Status written = file->write(std::array<std::byte, kSnapshotHeaderBytes>{});
   for (const std::string& bytes : sections->bytes)
     if (written) written = file->write(std::as_bytes(std::span(bytes)));
-  if (written) written = file->write(std::span(kZeros).first(header.blocks_begin() - header.sections_end()));
   std::vector<uint64_t> sums(contents.block_groups.size());
   for (size_t b = 0; b < sums.size() && written; ++b) {
     const std::span<const std::byte> bytes = block(static_cast<int>(b));
@@ -146,15 +143,6 @@ Status SnapshotReader::read_contents() {
   if (offsets_.empty() || offsets_.back() != file_.size_bytes())
     return Error{ErrorCode::bad_format, detail::format("{}: {} blocks end elsewhere than the file of {} bytes", path,
                                                        n_blocks(), file_.size_bytes())};
-  return read_padding(header->sections_end(), header->blocks_begin());
-}
-
-Status SnapshotReader::read_padding(uint64_t from, uint64_t to) const {
-  std::array<std::byte, kSnapshotBlockAlignment> bytes = {};
-  const std::span<std::byte> padding = std::span(bytes).first(to - from);
-  if (Status read = file_.read_at(from, padding); !read) return read;
-  if (std::any_of(padding.begin(), padding.end(), [](std::byte byte) { return byte != std::byte{0}; }))
-    return Error{ErrorCode::bad_format, detail::format("{}: bytes [{}, {}) aren't all 0", file_.path(), from, to)};
   return {};
 }
 

@@ -90,12 +90,11 @@ struct SnapshotContents {
 ///            │ sections without gaps: identity, layout, sequences, nodes, payload, block groups,    │
 ///            │ block checksums (u64 each, seeded with the block's number)                           │
 ///            ├──────────────────────────────────────────────────────────────────────────────────────┤
-///            │ zeros to a multiple of 4096                                                          │
-///            ├──────────────────────────────────────────────────────────────────────────────────────┤
 ///            │ blocks without gaps, as they lie in memory                                           │
 ///            └──────────────────────────────────────────────────────────────────────────────────────┘
 ///
-/// Little-endian; checksums are XXH3. No byte is without one, or without a value that it must have.
+/// Little-endian; checksums are XXH3. Every byte has one. The blocks aren't aligned: reading them at a page's edge was
+/// measured to be no faster.
 ///
 /// Errors: `io` (the old file is untouched), `invalid_argument` (contents that SnapshotReader would refuse, or a block
 /// of another size than the layout's), `out_of_memory`. Throws what `block` throws, but for bad_alloc.
@@ -128,7 +127,6 @@ class SnapshotReader {
  private:
   explicit SnapshotReader(InputFile file) : file_(std::move(file)) {}
   Status read_contents();
-  Status read_padding(uint64_t from, uint64_t to) const;
 
   InputFile file_;
   SnapshotContents contents_;

@@ -224,12 +224,8 @@ uint64_t SnapshotHeader::offset(SnapshotSection section) const noexcept {
   return offset;
 }
 
-uint64_t SnapshotHeader::sections_end() const noexcept {
-  return offset(SnapshotSection::block_checksums) + (*this)[SnapshotSection::block_checksums].bytes;
-}
-
 uint64_t SnapshotHeader::blocks_begin() const noexcept {
-  return (sections_end() + kSnapshotBlockAlignment - 1) / kSnapshotBlockAlignment * kSnapshotBlockAlignment;
+  return offset(SnapshotSection::block_checksums) + (*this)[SnapshotSection::block_checksums].bytes;
 }
 
 std::array<std::byte, kSnapshotHeaderBytes> encode_header(const SnapshotHeader& header) noexcept {

@@ -19,7 +19,6 @@ inline constexpr int kSnapshotSections = 7;
 inline constexpr uint32_t kSnapshotVersion = 1;
 inline constexpr uint32_t kSnapshotKind = 1;  ///< a KV cache; other numbers are free
 inline constexpr size_t kSnapshotHeaderBytes = 24 + kSnapshotSections * 16 + 8;
-inline constexpr size_t kSnapshotBlockAlignment = 4096;  ///< where the blocks begin: a page of the page cache
 inline constexpr uint64_t kMaxSectionBytes = uint64_t{1} << 30;
 
 struct SnapshotHeader {
@@ -34,8 +33,7 @@ struct SnapshotHeader {
   const Entry& operator[](SnapshotSection section) const noexcept { return sections[static_cast<size_t>(section)]; }
   /// Where a section begins.
   uint64_t offset(SnapshotSection section) const noexcept;
-  /// Where the last one ends, and where the blocks begin.
-  uint64_t sections_end() const noexcept;
+  /// Where the last one ends and the blocks begin.
   uint64_t blocks_begin() const noexcept;
 };
 

@@ -45,9 +45,7 @@ std::string forge_with(const SnapshotContents& contents, std::optional<SnapshotS
   header.file_bytes = header.blocks_begin() + blocks.size();
   const auto head = encode_header(header);
   std::string file(reinterpret_cast<const char*>(head.data()), head.size());
-  file += sections;
-  file.resize(header.blocks_begin(), '\0');
-  return file + blocks;
+  return file + sections + blocks;
 }
 
 }  // namespace
