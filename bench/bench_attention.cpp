@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Attention of one decoding step: bytes of K and V a second, by ISA and context. 8 kv heads of 4 query heads, head_dim
-// 64, f16, blocks of 64, as in a layer of a 1B Llama. The blocks of 16 layers are walked in turn, so that no context is
-// found in a cache it would not be in when a model runs.
+// Attention of one decoding step, or of 16 tokens of a prompt: bytes of K and V a second, by element type, ISA and
+// context. 8 kv heads of 4 query heads, head_dim 64, blocks of 64, as in a layer of a 1B Llama; and latent attention:
+// 16 query heads over one key of 576 channels whose first 512 are the value. The blocks of 16 layers (4 latent ones)
+// are walked in turn, so that no context is found in a cache it would not be in when a model runs.
 
 #include <cstdlib>
 #include <cstring>
@@ -15,14 +16,30 @@
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
-#include "cache/attention.h"
+#include "decant/attention.h"
+
+#include "cache/kernels/attention_kernels.h"
 
 namespace decant::cache {
 namespace {
 
-constexpr int kKvHeads = 8, kGroup = 4, kDim = 64, kBlockTokens = 64, kLayers = 16;
-constexpr size_t kRunBytes = size_t{kBlockTokens} * kDim * 2;  // K or V of a head's block
-constexpr size_t kBlockBytes = 2 * kKvHeads * kRunBytes;
+constexpr int kBlockTokens = 64;
+constexpr size_t kBlockTiles = kBlockTokens / kTileTokens;
+
+/// What a layer keeps; tiles are a whole number of lines for these dimensions and any type.
+struct Shape {
+  KvType type;
+  int n_layers, n_kv_heads, n_group, k_dim, v_dim;
+  bool v_in_k;
+
+  size_t k_tile_bytes() const { return kernels::kv_k_tile_bytes(type, k_dim); }
+  size_t v_tile_bytes() const { return v_in_k ? 0 : kernels::kv_v_tile_bytes(type, v_dim); }
+  size_t head_bytes() const { return kBlockTiles * (k_tile_bytes() + v_tile_bytes()); }
+  size_t block_bytes() const { return static_cast<size_t>(n_kv_heads) * head_bytes(); }
+};
+
+Shape llama_1b(KvType type) { return {type, 16, 8, 4, 64, 64, false}; }
+Shape latent(KvType type) { return {type, 4, 1, 16, 576, 512, true}; }
 
 /// Zeroed bytes on huge pages where the system has them, as the cache's slabs are.
 class HugeBytes {
@@ -47,84 +64,102 @@ class HugeBytes {
 
 /// One layer's blocks, as a cache keeps them: head by head K tiles, then V tiles.
 struct Layer {
+  Shape shape;
   HugeBytes bytes;
   std::vector<std::byte*> blocks;
 
-  Layer(const kernels::AttentionKernels& kernels, int n_slots)
-      : bytes(static_cast<size_t>((n_slots + kBlockTokens - 1) / kBlockTokens) * kBlockBytes) {
-    for (size_t at = 0; at + kBlockBytes <= bytes.size(); at += kBlockBytes) blocks.push_back(bytes.data() + at);
+  Layer(const kernels::AttentionKernels& kernels, const Shape& layer_shape, int n_slots)
+      : shape(layer_shape),
+        bytes(static_cast<size_t>((n_slots + kBlockTokens - 1) / kBlockTokens) * shape.block_bytes()) {
+    point_at_blocks();
     std::mt19937 random(1);
     std::normal_distribution<float> normal;
-    std::vector<float> row(kDim);
-    for (int head = 0; head < kKvHeads; ++head) {
+    std::vector<float> row(static_cast<size_t>(shape.k_dim));
+    for (int head = 0; head < shape.n_kv_heads; ++head) {
       const KvView kv = view(head, n_slots);
       for (int j = 0; j < n_slots; ++j) {
         for (float& x : row) x = normal(random);
-        kernels.store_k[static_cast<int>(kv.k_type)](row.data(), kDim, kv.k_tile(j / 16), j % 16);
-        kernels.store_v[static_cast<int>(kv.v_type)](row.data(), kDim, kv.v_tile(j / 16), j % 16);
+        const int type = static_cast<int>(shape.type);
+        kernels.store_k[type](row.data(), shape.k_dim, kv.k_tile(j / 16), j % 16);
+        if (!shape.v_in_k) kernels.store_v[type](row.data(), shape.v_dim, kv.v_tile(j / 16), j % 16);
       }
     }
   }
 
+  void point_at_blocks() {
+    blocks.clear();
+    for (size_t at = 0; at + shape.block_bytes() <= bytes.size(); at += shape.block_bytes())
+      blocks.push_back(bytes.data() + at);
+  }
+
   KvView view(int head, int n_slots) const {
+    const size_t offset = static_cast<size_t>(head) * shape.head_bytes();
     return {.blocks = blocks.data(),
-            .k_offset = static_cast<size_t>(head) * 2 * kRunBytes,
-            .v_offset = static_cast<size_t>(head) * 2 * kRunBytes + kRunBytes,
+            .k_offset = offset,
+            .v_offset = offset + kBlockTiles * shape.k_tile_bytes(),
+            .k_tile_bytes = shape.k_tile_bytes(),
+            .v_tile_bytes = shape.v_tile_bytes(),
             .block_tokens = kBlockTokens,
             .len = n_slots,
-            .first = 0,
-            .k_dim = kDim,
-            .v_dim = kDim};
+            .k_dim = shape.k_dim,
+            .v_dim = shape.v_dim,
+            .k_type = shape.type,
+            .v_type = shape.type,
+            .v_in_k = shape.v_in_k};
   }
 };
 
-void attend_layer(benchmark::State& state, Isa isa, int n_tokens) {
-  const kernels::AttentionKernels& kernels = kernels::attention_kernels(isa);
+void attend_layer(benchmark::State& state, Isa isa, Shape shape, int n_tokens) {
   const int n_slots = static_cast<int>(state.range(0));
   std::vector<Layer> layers;
-  layers.emplace_back(kernels, n_slots);
-  while (layers.size() < kLayers) {
+  layers.emplace_back(kernels::attention_kernels(isa), shape, n_slots);
+  while (static_cast<int>(layers.size()) < shape.n_layers) {
     layers.push_back(layers.front());
-    Layer& layer = layers.back();
-    for (size_t i = 0; i < layer.blocks.size(); ++i) layer.blocks[i] = layer.bytes.data() + i * kBlockBytes;
+    layers.back().point_at_blocks();
   }
-  const size_t row = size_t{kGroup} * kDim;
-  std::vector<float> q(static_cast<size_t>(n_tokens) * row, 0.1F), out(q.size());
-  std::vector<float> scratch(attend_scratch_floats(n_tokens * kGroup, kDim, kDim));
+  const int n_rows = n_tokens * shape.n_group;
+  std::vector<float> q(static_cast<size_t>(n_rows) * shape.k_dim, 0.1F);
+  std::vector<float> out(static_cast<size_t>(n_rows) * shape.v_dim);
+  std::vector<float> scratch(attend_scratch_floats(n_rows, shape.k_dim, shape.v_dim, shape.v_in_k));
   const AttentionQueries queries{.q = q.data(),
-                                 .q_stride = static_cast<ptrdiff_t>(row),
+                                 .q_stride = static_cast<ptrdiff_t>(shape.n_group) * shape.k_dim,
                                  .out = out.data(),
-                                 .out_stride = static_cast<ptrdiff_t>(row),
+                                 .out_stride = static_cast<ptrdiff_t>(shape.n_group) * shape.v_dim,
                                  .n_tokens = n_tokens,
-                                 .n_group = kGroup,
+                                 .n_group = shape.n_group,
                                  .first_pos = n_slots - n_tokens};
   const AttentionParams params{.scale = 0.125F};
   size_t layer = 0;
   for (auto _ : state) {
-    for (int head = 0; head < kKvHeads; ++head)
-      attend(kernels, layers[layer].view(head, n_slots), queries, params, scratch.data());
+    for (int head = 0; head < shape.n_kv_heads; ++head)
+      attend(isa, layers[layer].view(head, n_slots), queries, params, scratch.data());
     benchmark::DoNotOptimize(out.data());
-    layer = (layer + 1) % kLayers;
+    layer = (layer + 1) % layers.size();
   }
-  const double bytes = static_cast<double>(state.iterations()) * kKvHeads * n_slots * kDim * 2 * 2;
+  const double slots = static_cast<double>(state.iterations()) * n_slots;
+  const double bytes = slots / kBlockTokens * static_cast<double>(shape.block_bytes());
   state.counters["KV"] = benchmark::Counter(bytes, benchmark::Counter::kIsRate);
-  const double products = static_cast<double>(state.iterations()) * kKvHeads * kGroup * n_tokens * n_slots * kDim * 2;
+  const double products = slots * shape.n_kv_heads * n_rows * (shape.k_dim + shape.v_dim);
   state.counters["FLOP"] = benchmark::Counter(2 * products, benchmark::Counter::kIsRate);
 }
 
 void register_all() {
   for (const Isa isa : available_isas()) {
     if (isa == Isa::avx512vnni) continue;  // the same kernels as avx512
-    const auto add = [isa](const char* what, int n_tokens) {
-      const std::string name = std::string(what) + "/" + to_string(isa);
-      auto* const b = benchmark::RegisterBenchmark(name.c_str(), attend_layer, isa, n_tokens);
-      if (isa == Isa::reference)
-        b->Arg(1024);
-      else
-        b->Arg(1024)->Arg(4096)->Arg(16384);
-    };
-    add("attend_decode", 1);
-    add("attend_prefill_16", kQueryTokens);
+    for (int t = 0; t < kKvTypeCount; ++t) {
+      const auto type = static_cast<KvType>(t);
+      const auto add = [=](const char* what, const Shape& shape, int n_tokens) {
+        const std::string name = std::string(what) + "/" + to_string(type) + "/" + to_string(isa);
+        auto* const b = benchmark::RegisterBenchmark(name.c_str(), attend_layer, isa, shape, n_tokens);
+        if (isa == Isa::reference)
+          b->Arg(1024);
+        else
+          b->Arg(1024)->Arg(4096)->Arg(16384);
+      };
+      add("attend_decode", llama_1b(type), 1);
+      add("attend_prefill_16", llama_1b(type), kQueryTokens);
+      if (type != KvType::q4) add("attend_latent", latent(type), 1);
+    }
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include "cache/kernels/attention_kernels.h"
 #include "cache/kv_cache.h"
 
 namespace {

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cache/attention.h"
+#include "decant/attention.h"
 
 #include <algorithm>
 
 #include "decant/detail/check.h"
+#include "decant/detail/fp_state.h"
+
+#include "cache/kernels/attention_kernels.h"
+#include "cache/kernels/hadamard.h"
 
 namespace decant::cache {
 
@@ -11,8 +15,8 @@ namespace {
 
 using kernels::AttendChunkArgs;
 using kernels::kChunkTiles;
-using kernels::kChunkTokens;
-using kernels::kTileTokens;
+
+static_assert(kTileTokens == kernels::kTileTokens && kChunkTokens == kernels::kChunkTokens);
 
 constexpr size_t round_up(size_t n) { return (n + 15) / 16 * 16; }  // floats of a cache line
 
@@ -21,7 +25,12 @@ struct SlotRange {
   int first = 0, last = 0;
 };
 
-SlotRange attended_slots(int pos, int window) { return {window > 0 ? std::max(0, pos - window + 1) : 0, pos + 1}; }
+SlotRange attended_slots(int pos, const AttentionParams& params) {
+  const int from_window = params.window > 0 ? std::max(0, pos - params.window + 1) : 0;
+  return {std::max(from_window, params.first_slot), pos + 1};
+}
+
+bool is_rotated(KvType type) { return type == KvType::q4; }
 
 /// Scratch of one call, in parts that begin on cache lines if the whole does.
 struct Scratch {
@@ -33,22 +42,24 @@ struct Scratch {
   float* m_chunk;
   float* l_chunk;
   float* o_chunk;
+  float* values;  ///< [128, v_dim], only with v_in_k
 
-  Scratch(float* at, int n_rows, int k_dim, int v_dim) {
+  Scratch(float* at, int n_rows, const KvView& kv) {
     const size_t rows = static_cast<size_t>(n_rows);
     const auto take = [&at](size_t n) {
       float* const part = at;
       at += round_up(n);
       return part;
     };
-    q = take(rows * static_cast<size_t>(k_dim));
+    q = take(rows * static_cast<size_t>(kv.k_dim));
     scores = take(rows * kChunkTokens);
     m = take(rows);
     l = take(rows);
-    o = take(rows * static_cast<size_t>(v_dim));
+    o = take(rows * static_cast<size_t>(kv.v_dim));
     m_chunk = take(rows);
     l_chunk = take(rows);
-    o_chunk = take(rows * static_cast<size_t>(v_dim));
+    o_chunk = take(rows * static_cast<size_t>(kv.v_dim));
+    values = kv.v_in_k ? take(size_t{kChunkTokens} * static_cast<size_t>(kv.v_dim)) : nullptr;
   }
 };
 
@@ -57,10 +68,15 @@ class ChunkWalk {
  public:
   ChunkWalk(const kernels::AttentionKernels& kernels, const KvView& kv, const AttentionQueries& queries,
             const AttentionParams& params, const Scratch& scratch)
-      : kernel_(kernels.attend_chunk[static_cast<int>(kv.k_type)][static_cast<int>(kv.v_type)]),
+      : score_(kernels.score[static_cast<int>(kv.k_type)]),
+        sum_values_(kernels.sum_values[static_cast<int>(kv.v_in_k ? KvType::f32 : kv.v_type)]),
+        values_of_keys_(kernels.values_of_keys[static_cast<int>(kv.k_type)]),
         kv_(kv),
         queries_(queries),
-        params_(params) {
+        params_(params),
+        values_(scratch.values) {
+    DECANT_CHECK(!kv.v_in_k || !is_rotated(kv.k_type), "the cache refuses values in rotated keys");
+    DECANT_CHECK(params.first_slot <= queries.first_pos, "a query attends to its own slot");
     DECANT_CHECK(queries.n_tokens >= 1 && queries.n_tokens <= kQueryTokens, "callers split longer runs of tokens");
     DECANT_CHECK(queries.first_pos + queries.n_tokens <= kv.len, "K and V are written before they are attended to");
     const int row_size = queries.n_group * kv.k_dim;
@@ -69,6 +85,10 @@ class ChunkWalk {
       float* to = scratch.q + static_cast<ptrdiff_t>(t) * row_size;
       for (int i = 0; i < row_size; ++i) to[i] = from[i] * params.scale;
     }
+    if (is_rotated(kv.k_type))
+      kernels::hadamard(scratch.q, ptrdiff_t{queries.n_tokens} * row_size, kernels::hadamard_block(kv.k_dim));
+    args_.k_tile_bytes = static_cast<ptrdiff_t>(kv.k_tile_bytes);
+    args_.v_tile_bytes = static_cast<ptrdiff_t>(kv.v_tile_bytes);
     args_.k_dim = kv.k_dim;
     args_.v_dim = kv.v_dim;
     args_.n_tokens = queries.n_tokens;
@@ -88,7 +108,7 @@ class ChunkWalk {
     SlotRange all{kChunkTokens, 0};
     for (int t = 0; t < queries_.n_tokens; ++t) {
       const int pos = queries_.first_pos + t;
-      const SlotRange slots = attended_slots(pos, params_.window);
+      const SlotRange slots = attended_slots(pos, params_);
       lo_[t] = std::clamp(slots.first - begin, 0, kChunkTokens);
       hi_[t] = std::clamp(slots.last - begin, 0, kChunkTokens);
       distance_[t] = pos - begin;
@@ -98,45 +118,75 @@ class ChunkWalk {
     for (int i = 0; i < kChunkTiles; ++i) {
       const bool attended = i * kTileTokens < all.last && (i + 1) * kTileTokens > all.first;
       args_.k_tiles[i] = attended ? kv_.k_tile(first_tile + i) : nullptr;
-      args_.v_tiles[i] = attended ? kv_.v_tile(first_tile + i) : nullptr;
+      args_.v_tiles[i] = attended && !kv_.v_in_k ? kv_.v_tile(first_tile + i) : nullptr;
       const int next = first_tile + kChunkTiles + i;
       args_.next_k_tiles[i] = !is_last && next * kTileTokens < kv_.len ? kv_.k_tile(next) : nullptr;
     }
     args_.m = m;
     args_.l = l;
     args_.o = o;
-    kernel_(args_);
+    score_(args_);
+    if (kv_.v_in_k) spread_values();
+    sum_values_(args_);
   }
 
  private:
-  void (*kernel_)(const AttendChunkArgs&);
+  /// The chunk's values out of its keys, once for all rows.
+  void spread_values() {
+    const ptrdiff_t tile_floats = ptrdiff_t{kTileTokens} * kv_.v_dim;
+    for (int i = 0; i < kChunkTiles; ++i) {
+      if (args_.k_tiles[i] == nullptr) continue;
+      float* const v_tile = values_ + i * tile_floats;
+      values_of_keys_(args_.k_tiles[i], kv_.v_dim, v_tile);
+      args_.v_tiles[i] = reinterpret_cast<const std::byte*>(v_tile);
+    }
+  }
+
+  void (*score_)(const AttendChunkArgs&);
+  void (*sum_values_)(const AttendChunkArgs&);
+  void (*values_of_keys_)(const std::byte* k_tile, int v_dim, float* v_tile);
   const KvView& kv_;
   const AttentionQueries& queries_;
   const AttentionParams& params_;
+  float* values_;
   AttendChunkArgs args_;
   int lo_[kQueryTokens] = {};
   int hi_[kQueryTokens] = {};
   int distance_[kQueryTokens] = {};
 };
 
+/// Divides by the sums, writes out and lse, and turns rotated values back.
+void finish(const kernels::AttentionKernels& kernels, const KvView& kv, const AttentionQueries& queries,
+            const AttentionParams& params, float* m, float* l, float* o) {
+  kernels.finish(queries.n_tokens * queries.n_group, queries.n_group, kv.v_dim, params.sinks, m, l, o, queries.out,
+                 queries.out_stride, queries.lse);
+  if (kv.v_in_k || !is_rotated(kv.v_type)) return;
+  const int block = kernels::hadamard_block(kv.v_dim);
+  for (int t = 0; t < queries.n_tokens; ++t)
+    kernels::hadamard(queries.out + t * queries.out_stride, ptrdiff_t{queries.n_group} * kv.v_dim, block);
+}
+
 }  // namespace
 
-size_t attend_scratch_floats(int n_rows, int k_dim, int v_dim) {
+size_t attend_scratch_floats(int n_rows, int k_dim, int v_dim, bool v_in_k) {
   const size_t rows = static_cast<size_t>(n_rows);
+  const size_t values = v_in_k ? size_t{kChunkTokens} * static_cast<size_t>(v_dim) : 0;
   return round_up(rows * static_cast<size_t>(k_dim)) + round_up(rows * kChunkTokens) + 4 * round_up(rows) +
-         2 * round_up(rows * static_cast<size_t>(v_dim));
+         2 * round_up(rows * static_cast<size_t>(v_dim)) + values;
 }
 
 ChunkRange attended_chunks(const AttentionQueries& queries, const AttentionParams& params) {
-  const int first = attended_slots(queries.first_pos, params.window).first;
+  const int first = attended_slots(queries.first_pos, params).first;
   const int last_pos = queries.first_pos + queries.n_tokens - 1;
   return {first / kChunkTokens, last_pos / kChunkTokens + 1};
 }
 
-void attend(const kernels::AttentionKernels& kernels, const KvView& kv, const AttentionQueries& queries,
-            const AttentionParams& params, float* scratch_floats) {
+void attend(Isa isa, const KvView& kv, const AttentionQueries& queries, const AttentionParams& params,
+            float* scratch_floats) {
+  const detail::FpState default_state;
+  const kernels::AttentionKernels& kernels = kernels::attention_kernels(isa);
   const int n_rows = queries.n_tokens * queries.n_group;
-  const Scratch scratch(scratch_floats, n_rows, kv.k_dim, kv.v_dim);
+  const Scratch scratch(scratch_floats, n_rows, kv);
   ChunkWalk walk(kernels, kv, queries, params, scratch);
   const ChunkRange chunks = attended_chunks(queries, params);
 
@@ -145,26 +195,28 @@ void attend(const kernels::AttentionKernels& kernels, const KvView& kv, const At
     walk.attend(chunk, chunk + 1 == chunks.last, scratch.m_chunk, scratch.l_chunk, scratch.o_chunk);
     kernels.merge(n_rows, kv.v_dim, scratch.m, scratch.l, scratch.o, scratch.m_chunk, scratch.l_chunk, scratch.o_chunk);
   }
-  kernels.finish(n_rows, queries.n_group, kv.v_dim, params.sinks, scratch.m, scratch.l, scratch.o, queries.out,
-                 queries.out_stride, queries.lse);
+  finish(kernels, kv, queries, params, scratch.m, scratch.l, scratch.o);
 }
 
-void attend_partial(const kernels::AttentionKernels& kernels, const KvView& kv, const AttentionQueries& queries,
-                    const AttentionParams& params, int chunk, float* m, float* l, float* o, float* scratch_floats) {
-  const Scratch scratch(scratch_floats, queries.n_tokens * queries.n_group, kv.k_dim, kv.v_dim);
-  ChunkWalk walk(kernels, kv, queries, params, scratch);
+void attend_partial(Isa isa, const KvView& kv, const AttentionQueries& queries, const AttentionParams& params,
+                    int chunk, float* m, float* l, float* o, float* scratch_floats) {
+  const detail::FpState default_state;
+  const Scratch scratch(scratch_floats, queries.n_tokens * queries.n_group, kv);
+  ChunkWalk walk(kernels::attention_kernels(isa), kv, queries, params, scratch);
   walk.attend(chunk, /*is_last=*/true, m, l, o);
 }
 
-void attend_merge(const kernels::AttentionKernels& kernels, const AttentionQueries& queries,
-                  const AttentionParams& params, int v_dim, int n_chunks, float* m, float* l, float* o) {
+void attend_merge(Isa isa, const KvView& kv, const AttentionQueries& queries, const AttentionParams& params,
+                  int n_chunks, float* m, float* l, float* o) {
+  const detail::FpState default_state;
+  const kernels::AttentionKernels& kernels = kernels::attention_kernels(isa);
   const int n_rows = queries.n_tokens * queries.n_group;
-  const ptrdiff_t o_chunk = static_cast<ptrdiff_t>(n_rows) * v_dim;
+  const ptrdiff_t o_chunk = static_cast<ptrdiff_t>(n_rows) * kv.v_dim;
   for (int i = 1; i < n_chunks; ++i) {
     const ptrdiff_t row = static_cast<ptrdiff_t>(i) * n_rows;
-    kernels.merge(n_rows, v_dim, m, l, o, m + row, l + row, o + i * o_chunk);
+    kernels.merge(n_rows, kv.v_dim, m, l, o, m + row, l + row, o + i * o_chunk);
   }
-  kernels.finish(n_rows, queries.n_group, v_dim, params.sinks, m, l, o, queries.out, queries.out_stride, queries.lse);
+  finish(kernels, kv, queries, params, m, l, o);
 }
 
 }  // namespace decant::cache

@@ -24,10 +24,6 @@ size_t run_bytes(int block_tokens, size_t tile_bytes) {
   return round_up(static_cast<size_t>(block_tokens / kernels::kTileTokens) * tile_bytes, kTileAlignment);
 }
 
-size_t tile_bytes(int dim, KvType type) {
-  return static_cast<size_t>(dim) * kernels::kTileTokens * static_cast<size_t>(kernels::kv_type_bytes(type));
-}
-
 bool is_type(KvType type) { return static_cast<int>(type) >= 0 && static_cast<int>(type) < kKvTypeCount; }
 
 }  // namespace
@@ -51,6 +47,10 @@ Result<BlockLayout> BlockLayout::create(std::span<const KvLayerShape> shapes, in
           ErrorCode::invalid_argument,
           detail::format("cache: layer {}: n_kv_heads {}, k_dim {}, v_dim {}, window {}: counts must be positive",
                          layout.layers.size(), shape.n_kv_heads, shape.k_dim, shape.v_dim, shape.window)};
+    if (shape.v_in_k && (shape.v_dim > shape.k_dim || k_type == KvType::q4))
+      return Error{ErrorCode::invalid_argument,
+                   detail::format("cache: layer {}: values can't be the first {} of {} channels of keys of type {}",
+                                  layout.layers.size(), shape.v_dim, shape.k_dim, to_string(k_type))};
     auto group = std::find_if(layout.groups.begin(), layout.groups.end(),
                               [&](const GroupLayout& g) { return g.window == shape.window; });
     if (group == layout.groups.end()) group = layout.groups.insert(group, GroupLayout{shape.window, 0});
@@ -61,8 +61,9 @@ Result<BlockLayout> BlockLayout::create(std::span<const KvLayerShape> shapes, in
     layer.v_dim = shape.v_dim;
     layer.group = static_cast<int>(group - layout.groups.begin());
     layer.offset = group->block_bytes;
-    layer.k_tile_bytes = tile_bytes(shape.k_dim, k_type);
-    layer.v_tile_bytes = tile_bytes(shape.v_dim, v_type);
+    layer.v_in_k = shape.v_in_k;
+    layer.k_tile_bytes = kernels::kv_k_tile_bytes(k_type, shape.k_dim);
+    layer.v_tile_bytes = shape.v_in_k ? 0 : kernels::kv_v_tile_bytes(v_type, shape.v_dim);
     layer.v_offset = run_bytes(block_tokens, layer.k_tile_bytes);
     layer.head_stride = layer.v_offset + run_bytes(block_tokens, layer.v_tile_bytes);
     size_t layer_bytes = 0;

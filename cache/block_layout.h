@@ -22,7 +22,8 @@ struct LayerLayout {
   size_t v_offset = 0;     ///< … from a head's first K tile to its first V tile
   size_t head_stride = 0;  ///< … and to the next head's first K tile
   size_t k_tile_bytes = 0;
-  size_t v_tile_bytes = 0;
+  size_t v_tile_bytes = 0;  ///< 0 with v_in_k
+  bool v_in_k = false;      ///< values are the first v_dim channels of the keys: there are no V tiles
 };
 
 /// Layers with the same window: their blocks come and go together.
@@ -39,7 +40,8 @@ struct BlockLayout {
   std::vector<LayerLayout> layers;
   std::vector<GroupLayout> groups;
 
-  /// `invalid_argument` for shapes that are none, or whose block has more bytes than can be counted.
+  /// `invalid_argument` for shapes that are none, for values in keys of type q4, or whose block has more bytes than can
+  /// be counted.
   static Result<BlockLayout> create(std::span<const KvLayerShape> shapes, int block_tokens, KvType k_type,
                                     KvType v_type);
 

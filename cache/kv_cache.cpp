@@ -276,6 +276,9 @@ KvView KvCache::Impl::view(SequenceIndex sequence, int layer, int kv_head) const
   view.v_dim = l.v_dim;
   view.k_type = layout.k_type;
   view.v_type = layout.v_type;
+  view.k_tile_bytes = l.k_tile_bytes;
+  view.v_tile_bytes = l.v_tile_bytes;
+  view.v_in_k = l.v_in_k;
   return view;
 }
 
@@ -297,7 +300,8 @@ bool KvCache::write(SequenceIndex sequence, int layer, int pos, const float* k, 
   const int tile = pos / kernels::kTileTokens, lane = pos % kernels::kTileTokens;
   KvView view = impl_->view(sequence, layer, 0);
   for (int h = 0; h < l.n_kv_heads; ++h, k += l.k_dim, v += l.v_dim) {
-    if (!store_k(k, l.k_dim, view.k_tile(tile), lane) || !store_v(v, l.v_dim, view.v_tile(tile), lane)) return false;
+    if (!store_k(k, l.k_dim, view.k_tile(tile), lane)) return false;
+    if (!l.v_in_k && !store_v(v, l.v_dim, view.v_tile(tile), lane)) return false;
     view.k_offset += l.head_stride;
     view.v_offset += l.head_stride;
   }
@@ -322,7 +326,12 @@ Status KvCache::copy_out(SequenceIndex sequence, int layer, int first, int n, fl
       const int tile = (first + i) / kernels::kTileTokens, lane = (first + i) % kernels::kTileTokens;
       const size_t row = static_cast<size_t>(i) * heads + h;
       if (k != nullptr) load_k(view.k_tile(tile), lane, l.k_dim, k + row * static_cast<size_t>(l.k_dim));
-      if (v != nullptr) load_v(view.v_tile(tile), lane, l.v_dim, v + row * static_cast<size_t>(l.v_dim));
+      if (v == nullptr) continue;
+      float* const v_row = v + row * static_cast<size_t>(l.v_dim);
+      if (l.v_in_k)
+        load_k(view.k_tile(tile), lane, l.v_dim, v_row);
+      else
+        load_v(view.v_tile(tile), lane, l.v_dim, v_row);
     }
     view.k_offset += l.head_stride;
     view.v_offset += l.head_stride;

@@ -7,11 +7,10 @@
 #include <span>
 #include <string>
 
+#include "decant/attention.h"
 #include "decant/options.h"
 #include "decant/result.h"
 #include "decant/stats.h"
-
-#include "cache/kv_view.h"
 
 namespace decant::cache {
 
@@ -20,7 +19,8 @@ struct KvLayerShape {
   int n_kv_heads = 0;
   int k_dim = 0;
   int v_dim = 0;
-  int window = 0;  ///< a query at p attends to slots > p − window; 0: to all
+  int window = 0;       ///< a query at p attends to slots > p − window; 0: to all
+  bool v_in_k = false;  ///< values are the first v_dim ≤ k_dim channels of the keys, stored once; not for keys of q4
 };
 
 using SequenceIndex = int32_t;

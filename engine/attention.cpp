@@ -14,12 +14,12 @@ int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
 }  // namespace
 
-Attention::Attention(const Shape& shape, const kernels::AttentionKernels& kernels, int n_threads)
+Attention::Attention(const Shape& shape, Isa isa, int n_threads)
     : shape_(shape),
-      kernels_(&kernels),
+      isa_(isa),
       max_group_(shape.n_heads / shape.min_kv_heads),
       // Room to share out one sequence of full length, or as many shorter ones. What doesn't fit isn't shared out.
-      max_partials_((ceil_div(shape.n_ctx, kernels::kChunkTokens) + shape.max_sequences) * shape.max_kv_heads),
+      max_partials_((ceil_div(shape.n_ctx, cache::kChunkTokens) + shape.max_sequences) * shape.max_kv_heads),
       scratch_floats_((cache::attend_scratch_floats(cache::kQueryTokens * max_group_, shape.k_dim, shape.v_dim) + 15) /
                       16 * 16),
       scratch_(scratch_floats_ * static_cast<size_t>(n_threads)),
@@ -43,7 +43,7 @@ void Attention::plan_decode(const cache::KvView& kv, const cache::AttentionQueri
     const cache::ChunkRange some{first, std::min(first + kChunksPerPiece, all.last)};
     tasks_.push_back({kv, queries, some, n_partials_ + (first - all.first)});
   }
-  merges_.push_back({queries, n_partials_, n_chunks});
+  merges_.push_back({kv, queries, n_partials_, n_chunks});
   n_partials_ += n_chunks;
 }
 
@@ -78,19 +78,19 @@ void Attention::run(ThreadPool& pool, const cache::KvCache& cache, const StepPla
   pool.for_each(static_cast<int>(tasks_.size()), [&](int i, int thread) {
     const Task& task = tasks_[static_cast<size_t>(i)];
     if (task.partial < 0) {
-      cache::attend(*kernels_, task.kv, task.queries, params, scratch(thread));
+      cache::attend(isa_, task.kv, task.queries, params, scratch(thread));
       return;
     }
     for (int chunk = task.chunks.first; chunk < task.chunks.last; ++chunk) {
       const auto at = static_cast<size_t>(task.partial + chunk - task.chunks.first) * n_group;
-      cache::attend_partial(*kernels_, task.kv, task.queries, params, chunk, m_.data() + at, l_.data() + at,
+      cache::attend_partial(isa_, task.kv, task.queries, params, chunk, m_.data() + at, l_.data() + at,
                             o_.data() + at * shape_.v_dim, scratch(thread));
     }
   });
   pool.for_each(static_cast<int>(merges_.size()), [&](int i, int) {
     const Merge& merge = merges_[static_cast<size_t>(i)];
     const auto at = static_cast<size_t>(merge.partial) * n_group;
-    cache::attend_merge(*kernels_, merge.queries, params, shape_.v_dim, merge.n_chunks, m_.data() + at, l_.data() + at,
+    cache::attend_merge(isa_, merge.kv, merge.queries, params, merge.n_chunks, m_.data() + at, l_.data() + at,
                         o_.data() + at * shape_.v_dim);
   });
 }

@@ -4,9 +4,9 @@
 #include <cstddef>
 #include <vector>
 
+#include "decant/attention.h"
 #include "decant/detail/aligned_buffer.h"
 
-#include "cache/attention.h"
 #include "cache/kv_cache.h"
 #include "engine/step_plan.h"
 #include "engine/thread_pool.h"
@@ -26,7 +26,7 @@ class Attention {
     int k_dim = 0, v_dim = 0;
   };
 
-  Attention(const Shape& shape, const kernels::AttentionKernels& kernels, int n_threads);
+  Attention(const Shape& shape, Isa isa, int n_threads);
 
   /// q [n_tokens, n_heads, k_dim] rotated, rows q_stride floats apart; out [n_tokens, n_heads, v_dim], rows out_stride
   /// apart. Keys and values of the step's own tokens are in the cache already.
@@ -43,6 +43,7 @@ class Attention {
   };
   /// Partial results to be merged.
   struct Merge {
+    cache::KvView kv;
     cache::AttentionQueries queries;
     int partial = 0;
     int n_chunks = 0;
@@ -53,7 +54,7 @@ class Attention {
                    const cache::AttentionParams& params);
 
   Shape shape_;
-  const kernels::AttentionKernels* kernels_;
+  Isa isa_;
   int max_group_;
   int max_partials_;  ///< chunks for whose partial results there is room
   int n_partials_ = 0;

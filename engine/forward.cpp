@@ -60,7 +60,7 @@ Forward::Forward(const Model::Parts& model, const Limits& limits, Isa isa, Threa
       use_onednn_(model.numerics == Numerics::fast),
       kernels_(kernels::table(isa)),
       pool_(pool),
-      attention_(attention_shape(config_, limits), kernels::attention_kernels(isa), pool.n_threads()),
+      attention_(attention_shape(config_, limits), isa, pool.n_threads()),
       kv_width_(0) {
   using Layer = model::LayerWeights;
   for (const model::LayerConfig& layer : config_.layers)

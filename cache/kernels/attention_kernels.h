@@ -18,29 +18,33 @@ inline constexpr int kChunkTiles = kChunkTokens / kTileTokens;
 
 /// Queries over the slots of one chunk, all reading the same kv head.
 ///
-/// A K tile is [k_dim, 16]: channel by channel, 16 slots side by side. A V tile is [16, v_dim]: slot by slot.
-/// Query row r = token · n_group + head. Token t attends to the chunk's slots [lo[t], hi[t]); lo[t] ≥ hi[t] leaves its
-/// rows with l = 0 and their m and o unspecified. Slots outside are skipped: never read as numbers, whatever they hold.
+/// A K tile is channel by channel, 16 slots side by side. A V tile is slot by slot. Query row r = token · n_group +
+/// head. Token t attends to the chunk's slots [lo[t], hi[t]); lo[t] ≥ hi[t] leaves its rows with l = 0 and their m and
+/// o unspecified. Slots outside are skipped: never read as numbers, whatever they hold.
 struct AttendChunkArgs {
   const std::byte* k_tiles[kChunkTiles] = {};  ///< null before the first and after the last slot attended to
+  /// As k_tiles. score() only fetches them ahead, so null is right where there are none yet.
   const std::byte* v_tiles[kChunkTiles] = {};
   const std::byte* next_k_tiles[kChunkTiles] = {};  ///< those of the chunk that comes next, to fetch ahead; null: none
+  ptrdiff_t k_tile_bytes = 0;                       ///< how much of a tile to fetch
+  ptrdiff_t v_tile_bytes = 0;
   int k_dim = 0;
   int v_dim = 0;
   int n_tokens = 0;
   int n_group = 0;           ///< query heads that read this kv head
-  const float* q = nullptr;  ///< [n_tokens · n_group, k_dim], already multiplied by the scale (one rounding)
+  const float* q = nullptr;  ///< [n_tokens · n_group, k_dim], multiplied by the scale (one rounding), rotated for q4
   const int* lo = nullptr;   ///< [n_tokens]
   const int* hi = nullptr;   ///< [n_tokens], ≤ 128
   float softcap = 0.0F;      ///< > 0: s = softcap · tanh(s / softcap)
   const float* alibi_slopes = nullptr;  ///< [n_group] or null: s = fma(−slope, pos − slot, s), after the soft cap
   const int* distance = nullptr;        ///< [n_tokens] pos − (the chunk's slot 0); read with alibi_slopes only
-  float* scores = nullptr;              ///< scratch, [n_tokens · n_group, 128]
-  float* m = nullptr;                   ///< [n_tokens · n_group] out: greatest score
-  float* l = nullptr;                   ///< [n_tokens · n_group] out: Σ exp(s − m)
-  float* o = nullptr;                   ///< [n_tokens · n_group, v_dim] out: Σ exp(s − m) · v
+  float* scores = nullptr;              ///< [n_tokens · n_group, 128] from score() to sum_values(): exp(s − m)
+  float* m = nullptr;                   ///< [n_tokens · n_group] out of score(): greatest score
+  float* l = nullptr;                   ///< [n_tokens · n_group] out of score(): Σ exp(s − m)
+  float* o = nullptr;                   ///< [n_tokens · n_group, v_dim] out of sum_values(): Σ exp(s − m) · v
 };
 
+/// Functions of one ISA; arrays are indexed by KvType.
 struct AttentionKernels {
   const char* name;
 
@@ -49,12 +53,19 @@ struct AttentionKernels {
   bool (*store_k[kKvTypeCount])(const float* k, int k_dim, std::byte* tile, int lane);
   /// One token's value of one head, [v_dim], into row `row` of a V tile. False as above.
   bool (*store_v[kKvTypeCount])(const float* v, int v_dim, std::byte* tile, int row);
-  /// Back again, as stored.
+  /// Back again, as stored; of q4, the stored row rotated back. But for q4, load_k with a k_dim below the tile's gives
+  /// the first channels.
   void (*load_k[kKvTypeCount])(const std::byte* tile, int lane, int k_dim, float* k);
   void (*load_v[kKvTypeCount])(const std::byte* tile, int row, int v_dim, float* v);
+  /// A stored row, bit for bit, to another place of the same tile or of another. The places may be the same.
+  void (*copy_k[kKvTypeCount])(const std::byte* from, int from_lane, int k_dim, std::byte* to, int to_lane);
+  void (*copy_v[kKvTypeCount])(const std::byte* from, int from_row, int v_dim, std::byte* to, int to_row);
 
-  /// By type of K, then of V.
-  void (*attend_chunk[kKvTypeCount][kKvTypeCount])(const AttendChunkArgs& args);
+  /// The two halves of attention over a chunk, by the types of K and of V.
+  void (*score[kKvTypeCount])(const AttendChunkArgs& args);
+  void (*sum_values[kKvTypeCount])(const AttendChunkArgs& args);
+  /// Values that are the first v_dim channels of a K tile, as a V tile of f32. Null for q4, whose channels are mixed.
+  void (*values_of_keys[kKvTypeCount])(const std::byte* k_tile, int v_dim, float* v_tile);
 
   /// state ← state merged with the partial result of the next chunk, for n rows; l = 0 means "nothing yet".
   ///   M = max(m, mc), a = exp(m − M), b = exp(mc − M): l = l·a + lc·b, o = o·a + oc·b, m = M
@@ -65,8 +76,9 @@ struct AttentionKernels {
                  ptrdiff_t token_stride, float* lse);
 };
 
-/// Bytes of an element of a cache type.
-inline constexpr int kv_type_bytes(KvType type) { return type == KvType::f32 ? 4 : 2; }
+/// Bytes of a tile: 16 slots of one head. A multiple of 16.
+size_t kv_k_tile_bytes(KvType type, int k_dim) noexcept;
+size_t kv_v_tile_bytes(KvType type, int v_dim) noexcept;
 
 /// The table of an ISA. Calling one that the CPU lacks is undefined (see resolve_isa).
 const AttentionKernels& attention_kernels(Isa isa) noexcept;

@@ -4,9 +4,9 @@
 // -mfma. No inline function of a shared header is called here: a copy compiled with FMA could be the one the linker
 // keeps.
 
-#include <cstdint>
-
 #include "cache/kernels/attention_tables.h"
+#include "cache/kernels/kv_rows.h"
+#include "cache/kernels/kv_tiles.h"
 #include "cache/kernels/vmath64.h"
 #include "cache/kernels/vmath_ref.h"
 
@@ -23,13 +23,6 @@ constexpr float kInf = __builtin_inff();
 float fma(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 float greater(float a, float b) { return a < b ? b : a; }
 
-/// Up to 16 stored elements as floats: where they lie, or widened into `buffer`.
-const float* widen(const float* x, int, float*) { return x; }
-const float* widen(const uint16_t* x, int n, float* buffer) {
-  widen_f16(x, n, buffer);
-  return buffer;
-}
-
 /// s[i] += s[i + 8], then 4, 2, 1.
 float tree_sum(float (&s)[16]) {
   for (int half = 8; half > 0; half /= 2)
@@ -38,14 +31,13 @@ float tree_sum(float (&s)[16]) {
 }
 
 /// s_j = Σ q[ch]·k_j[ch], ch ascending, for the slots [lo, hi).
-template <typename K>
+template <WidenKeys* widen>
 void dot_scores(const AttendChunkArgs& args, const float* q, int lo, int hi, float* scores) {
   for (int tile = lo / kTileTokens; tile * kTileTokens < hi; ++tile) {
-    const K* k = reinterpret_cast<const K*>(args.k_tiles[tile]);
     float sums[kTileTokens] = {};
-    float buffer[kTileTokens];
     for (int ch = 0; ch < args.k_dim; ++ch) {
-      const float* k_ch = widen(k + static_cast<ptrdiff_t>(ch) * kTileTokens, kTileTokens, buffer);
+      float k_ch[kTileTokens];
+      widen(args.k_tiles[tile], ch, k_ch);
       for (int lane = 0; lane < kTileTokens; ++lane) sums[lane] = fma(q[ch], k_ch[lane], sums[lane]);
     }
     for (int lane = 0; lane < kTileTokens; ++lane) {  // the lanes of absent slots hold nothing that counts
@@ -77,24 +69,8 @@ void weigh(const AttendChunkArgs& args, int token, int head, int lo, int hi, flo
   *l = tree_sum(sums);
 }
 
-/// o[ch] = Σ p_j·v_j[ch], j ascending.
-template <typename V>
-void sum_values(const AttendChunkArgs& args, const float* p, int lo, int hi, float* o) {
-  for (int ch = 0; ch < args.v_dim; ++ch) o[ch] = 0.0F;
-  for (int j = lo; j < hi; ++j) {
-    const V* v = reinterpret_cast<const V*>(args.v_tiles[j / kTileTokens]) +
-                 static_cast<ptrdiff_t>(j % kTileTokens) * args.v_dim;
-    float buffer[16];
-    for (int first = 0; first < args.v_dim; first += 16) {
-      const int n = args.v_dim - first < 16 ? args.v_dim - first : 16;
-      const float* v_ch = widen(v + first, n, buffer);
-      for (int i = 0; i < n; ++i) o[first + i] = fma(p[j], v_ch[i], o[first + i]);
-    }
-  }
-}
-
-template <typename K, typename V>
-void attend_chunk(const AttendChunkArgs& args) {
+template <WidenKeys* widen>
+void score(const AttendChunkArgs& args) {
   for (int row = 0; row < args.n_tokens * args.n_group; ++row) {
     const int token = row / args.n_group;
     const int lo = args.lo[token];
@@ -105,9 +81,36 @@ void attend_chunk(const AttendChunkArgs& args) {
       continue;
     }
     float* scores = args.scores + static_cast<ptrdiff_t>(row) * kChunkTokens;
-    dot_scores<K>(args, args.q + static_cast<ptrdiff_t>(row) * args.k_dim, lo, hi, scores);
+    dot_scores<widen>(args, args.q + static_cast<ptrdiff_t>(row) * args.k_dim, lo, hi, scores);
     weigh(args, token, row % args.n_group, lo, hi, scores, args.m + row, args.l + row);
-    sum_values<V>(args, scores, lo, hi, args.o + static_cast<ptrdiff_t>(row) * args.v_dim);
+  }
+}
+
+/// o[ch] = Σ p_j·v_j[ch], j ascending.
+template <WidenValues* widen>
+void sum_values(const AttendChunkArgs& args) {
+  for (int row = 0; row < args.n_tokens * args.n_group; ++row) {
+    const int token = row / args.n_group;
+    const float* p = args.scores + static_cast<ptrdiff_t>(row) * kChunkTokens;
+    float* o = args.o + static_cast<ptrdiff_t>(row) * args.v_dim;
+    for (int ch = 0; ch < args.v_dim; ++ch) o[ch] = 0.0F;
+    for (int j = args.lo[token]; j < args.hi[token]; ++j) {
+      for (int b = 0; b < n_blocks(args.v_dim); ++b) {
+        float v[kBlockChannels];
+        widen(args.v_tiles[j / kTileTokens], j % kTileTokens, args.v_dim, b, v);
+        float* sums = o + static_cast<ptrdiff_t>(b) * kBlockChannels;
+        for (int i = 0; i < block_channels(args.v_dim, b); ++i) sums[i] = fma(p[j], v[i], sums[i]);
+      }
+    }
+  }
+}
+
+template <WidenKeys* widen>
+void values_of_keys(const std::byte* k_tile, int v_dim, float* v_tile) {
+  for (int ch = 0; ch < v_dim; ++ch) {
+    float slots[kTileTokens];
+    widen(k_tile, ch, slots);
+    for (int slot = 0; slot < kTileTokens; ++slot) v_tile[static_cast<ptrdiff_t>(slot) * v_dim + ch] = slots[slot];
   }
 }
 
@@ -150,12 +153,18 @@ void finish(int n_rows, int n_group, int v_dim, const float* sinks, float* m, fl
 
 const AttentionKernels kAttention = {
     .name = "reference",
-    .store_k = {store_k_f32, store_k_f16},
-    .store_v = {store_v_f32, store_v_f16},
-    .load_k = {load_k_f32, load_k_f16},
-    .load_v = {load_v_f32, load_v_f16},
-    .attend_chunk = {{attend_chunk<float, float>, attend_chunk<float, uint16_t>},
-                     {attend_chunk<uint16_t, float>, attend_chunk<uint16_t, uint16_t>}},
+    .store_k = {store_k_f32, store_k_f16, store_k_bf16, store_k_q8, store_k_q4, store_k_q4_plain},
+    .store_v = {store_v_f32, store_v_f16, store_v_bf16, store_v_q8, store_v_q4, store_v_q4_plain},
+    .load_k = {load_k_f32, load_k_f16, load_k_bf16, load_k_q8, load_k_q4, load_k_q4_plain},
+    .load_v = {load_v_f32, load_v_f16, load_v_bf16, load_v_q8, load_v_q4, load_v_q4_plain},
+    .copy_k = {copy_k_f32, copy_k_16, copy_k_16, copy_k_q8, copy_k_q4, copy_k_q4},
+    .copy_v = {copy_v_f32, copy_v_16, copy_v_16, copy_v_q8, copy_v_q4, copy_v_q4},
+    .score = {score<widen_keys_f32>, score<widen_keys_f16>, score<widen_keys_bf16>, score<widen_keys_q8>,
+              score<widen_keys_q4>, score<widen_keys_q4>},
+    .sum_values = {sum_values<widen_values_f32>, sum_values<widen_values_f16>, sum_values<widen_values_bf16>,
+                   sum_values<widen_values_q8>, sum_values<widen_values_q4>, sum_values<widen_values_q4>},
+    .values_of_keys = {values_of_keys<widen_keys_f32>, values_of_keys<widen_keys_f16>, values_of_keys<widen_keys_bf16>,
+                       values_of_keys<widen_keys_q8>, nullptr, values_of_keys<widen_keys_q4>},
     .merge = merge,
     .finish = finish,
 };

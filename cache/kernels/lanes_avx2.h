@@ -4,9 +4,12 @@
 // 16 lanes of binary32 in two registers: the same interface as lanes_avx512.h. Internal linkage throughout, so that no
 // copy compiled for this ISA can be the one that the linker keeps for another.
 
+#include <cstddef>
 #include <cstdint>
 
 #include <immintrin.h>
+
+#include "cache/kernels/elements.h"
 
 namespace decant::kernels {
 namespace {
@@ -16,6 +19,8 @@ struct LanesAvx2 {
     __m256 low, high;  ///< lanes 0 … 7 and 8 … 15
   };
   using Mask = V;  ///< all bits of a lane, or none
+
+  using Nibbles = __m128i;  ///< 16 bytes, two channels or slots in each
 
   static constexpr int kAccumulators = 6;  ///< values of V that sums may keep in registers beside their operands
 
@@ -33,6 +38,24 @@ struct LanesAvx2 {
     return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
             _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 8)))};
   }
+  static V load(const Bf16* p) { return {widen_bf16(p), widen_bf16(p + 8)}; }
+  /// Signed bytes.
+  static V load(const int8_t* p) {
+    return {widen_bytes(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))),
+            widen_bytes(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p + 8)))};
+  }
+  /// 16 bytes, to be read by low() and high().
+  static Nibbles load_nibbles(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+  /// n ≤ 8 bytes, to be read by low(): the low halves in lanes 0 … 7, the high ones in lanes 8 … 15.
+  static Nibbles load_nibbles_8(const std::byte* p, int n) {
+    uint64_t bytes = 0;
+    __builtin_memcpy(&bytes, p, static_cast<size_t>(n));
+    const __m128i both = _mm_cvtsi64_si128(static_cast<long long>(bytes));
+    return _mm_unpacklo_epi64(both, _mm_srli_epi16(both, 4));
+  }
+  /// The low or high halves of 16 bytes, less 8.
+  static V low(Nibbles x) { return widen_nibbles(x); }
+  static V high(Nibbles x) { return widen_nibbles(_mm_srli_epi16(x, 4)); }
   /// The first n lanes, 0 in the others; touches nothing beyond. The slow way: rows end on a multiple of 16 mostly.
   template <typename T>
   static V load_n(const T* p, int n) {
@@ -114,12 +137,55 @@ struct LanesAvx2 {
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
   }
 
+  /// x[i] lane j ↔ x[j] lane i.
+  static void transpose(V (&x)[16]) {
+    __m256 quarter[4][8];  // lanes 0 … 7 of rows 0 … 7 and of rows 8 … 15, then the other lanes
+    for (int i = 0; i < 8; ++i) {
+      quarter[0][i] = x[i].low;
+      quarter[1][i] = x[8 + i].low;
+      quarter[2][i] = x[i].high;
+      quarter[3][i] = x[8 + i].high;
+    }
+    for (auto& q : quarter) transpose_8(q);
+    for (int i = 0; i < 8; ++i) {
+      x[i] = {quarter[0][i], quarter[1][i]};
+      x[8 + i] = {quarter[2][i], quarter[3][i]};
+    }
+  }
+
   /// Into L2: a chunk's K and V and the next chunk's don't fit into L1 together, and lines on their way to L2 don't
   /// wait for L1's few miss buffers. Attention from memory: 16.3 GB/s with this hint, 9 with T0 or none (one Zen 4 core
   /// that reads 24).
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
 
  private:
+  static __m256 widen_bf16(const Bf16* p) {
+    const __m256i bits = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(bits, 16));
+  }
+  static __m256 widen_bytes(__m128i bytes) { return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes)); }
+  static V widen_nibbles(__m128i x) {
+    const __m128i levels = _mm_sub_epi8(_mm_and_si128(x, _mm_set1_epi8(15)), _mm_set1_epi8(8));
+    return {widen_bytes(levels), widen_bytes(_mm_srli_si128(levels, 8))};
+  }
+  static void transpose_8(__m256 (&x)[8]) {
+    __m256 pairs[8];
+    for (int i = 0; i < 8; i += 2) {
+      pairs[i] = _mm256_unpacklo_ps(x[i], x[i + 1]);
+      pairs[i + 1] = _mm256_unpackhi_ps(x[i], x[i + 1]);
+    }
+    __m256 fours[8];  // four rows of lanes 0 and 4, 1 and 5, 2 and 6, 3 and 7; then of the other four rows
+    for (int i = 0; i < 8; i += 4) {
+      fours[i] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+      fours[i + 1] = _mm256_shuffle_ps(pairs[i], pairs[i + 2], 0xEE);
+      fours[i + 2] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+      fours[i + 3] = _mm256_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xEE);
+    }
+    for (int i = 0; i < 4; ++i) {
+      x[i] = _mm256_permute2f128_ps(fours[i], fours[4 + i], 0x20);
+      x[4 + i] = _mm256_permute2f128_ps(fours[i], fours[4 + i], 0x31);
+    }
+  }
   static __m256 add_exponent(__m256 a, __m256 rounded) {
     const __m256i n = _mm256_slli_epi32(_mm256_castps_si256(rounded), 23);
     return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), n));

@@ -4,9 +4,12 @@
 // 16 lanes of binary32 in one register. Internal linkage throughout, so that no copy compiled for this ISA can be the
 // one that the linker keeps for another.
 
+#include <cstddef>
 #include <cstdint>
 
 #include <immintrin.h>
+
+#include "cache/kernels/elements.h"
 
 namespace decant::kernels {
 namespace {
@@ -14,6 +17,8 @@ namespace {
 struct LanesAvx512 {
   using V = __m512;
   using Mask = __mmask16;
+
+  using Nibbles = __m512i;  ///< 16 bytes, one a lane, two channels or slots in each; what is above them doesn't count
 
   static constexpr int kAccumulators = 24;  ///< values of V that sums may keep in registers beside their operands
 
@@ -28,9 +33,28 @@ struct LanesAvx512 {
   static V load(const float* p) { return _mm512_loadu_ps(p); }
   /// binary16, widened.
   static V load(const uint16_t* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  static V load(const Bf16* p) { return widen_bf16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
+  /// Signed bytes.
+  static V load(const int8_t* p) { return widen_bytes(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+  /// 16 bytes, to be read by low() and high().
+  static Nibbles load_nibbles(const std::byte* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  /// n ≤ 8 bytes, to be read by low(): the low halves in lanes 0 … 7, the high ones in lanes 8 … 15.
+  static Nibbles load_nibbles_8(const std::byte* p, int n) {
+    const __m128i both = _mm_maskz_loadu_epi8(range(0, n), p);
+    return _mm512_cvtepu8_epi32(_mm_unpacklo_epi64(both, _mm_srli_epi16(both, 4)));
+  }
+  /// The low or high halves of 16 bytes, less 8: looked up, as a permutation reads four bits of a lane.
+  static V low(Nibbles x) {
+    return _mm512_permutexvar_ps(x, _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  static V high(Nibbles x) { return low(_mm512_srli_epi32(x, 4)); }
   /// The first n lanes, 0 in the others; touches nothing beyond.
   static V load_n(const float* p, int n) { return _mm512_maskz_loadu_ps(range(0, n), p); }
   static V load_n(const uint16_t* p, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(range(0, n), p)); }
+  static V load_n(const Bf16* p, int n) { return widen_bf16(_mm256_maskz_loadu_epi16(range(0, n), p)); }
+  static V load_n(const int8_t* p, int n) { return widen_bytes(_mm_maskz_loadu_epi8(range(0, n), p)); }
   static void store(float* p, V x) { _mm512_storeu_ps(p, x); }
   static void store_n(float* p, V x, int n) { _mm512_mask_storeu_ps(p, range(0, n), x); }
   /// As binary16, to nearest, ties to even.
@@ -73,10 +97,40 @@ struct LanesAvx512 {
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
   }
 
+  /// x[i] lane j ↔ x[j] lane i.
+  static void transpose(V (&x)[16]) {
+    V pairs[16];
+    for (int i = 0; i < 16; i += 2) {
+      pairs[i] = _mm512_unpacklo_ps(x[i], x[i + 1]);
+      pairs[i + 1] = _mm512_unpackhi_ps(x[i], x[i + 1]);
+    }
+    V fours[16];  // [4r + c]: rows 4r … 4r + 3 of the lanes c, 4 + c, 8 + c, 12 + c
+    for (int i = 0; i < 16; i += 4) {
+      fours[i] = _mm512_shuffle_ps(pairs[i], pairs[i + 2], 0x44);
+      fours[i + 1] = _mm512_shuffle_ps(pairs[i], pairs[i + 2], 0xEE);
+      fours[i + 2] = _mm512_shuffle_ps(pairs[i + 1], pairs[i + 3], 0x44);
+      fours[i + 3] = _mm512_shuffle_ps(pairs[i + 1], pairs[i + 3], 0xEE);
+    }
+    for (int c = 0; c < 4; ++c) {
+      const V a = _mm512_shuffle_f32x4(fours[c], fours[4 + c], 0x88);       // lanes c, 8 + c of rows 0 … 7
+      const V b = _mm512_shuffle_f32x4(fours[8 + c], fours[12 + c], 0x88);  // … of rows 8 … 15
+      const V d = _mm512_shuffle_f32x4(fours[c], fours[4 + c], 0xDD);       // lanes 4 + c, 12 + c
+      const V e = _mm512_shuffle_f32x4(fours[8 + c], fours[12 + c], 0xDD);
+      x[c] = _mm512_shuffle_f32x4(a, b, 0x88);
+      x[8 + c] = _mm512_shuffle_f32x4(a, b, 0xDD);
+      x[4 + c] = _mm512_shuffle_f32x4(d, e, 0x88);
+      x[12 + c] = _mm512_shuffle_f32x4(d, e, 0xDD);
+    }
+  }
+
   /// Into L2: a chunk's K and V and the next chunk's don't fit into L1 together, and lines on their way to L2 don't
   /// wait for L1's few miss buffers. Attention from memory: 16.3 GB/s with this hint, 9 with T0 or none (one Zen 4 core
   /// that reads 24).
   static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1); }
+
+ private:
+  static V widen_bf16(__m256i bits) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16)); }
+  static V widen_bytes(__m128i bytes) { return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes)); }
 };
 
 }  // namespace

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "cache/cpu_features.h"
+#include "decant/isa.h"
 
 namespace decant::kernels {
 

@@ -2,6 +2,7 @@
 #pragma once
 
 // The whole C++ API.
+#include "decant/attention.h"
 #include "decant/dtype.h"
 #include "decant/engine.h"
 #include "decant/isa.h"

@@ -172,15 +172,16 @@ TEST_CASE("exact: the logits of a fixed set are the committed ones") {
     if (line.empty() || line[0] == '#' || !(fields >> name >> type >> hash)) continue;
     golden[name + " " + type] = hash;
   }
-  CHECK(golden.size() == std::size(kModels) * kKvTypeCount);
+  constexpr KvType kTypes[] = {KvType::f32, KvType::f16};
+  CHECK(golden.size() == std::size(kModels) * std::size(kTypes));
   for (const std::string& name : kModels) {
     const Case c(name);
-    for (int type = 0; type < kKvTypeCount; ++type) {
+    for (const KvType type : kTypes) {
       EngineOptions options = logits_options(kLength);
-      options.cache.k_type = options.cache.v_type = static_cast<KvType>(type);
+      options.cache.k_type = options.cache.v_type = type;
       std::ostringstream hash;
       hash << std::hex << hash_bits(prompt_logits(c.model, c.ids, options).values);
-      const std::string key = name + " " + to_string(static_cast<KvType>(type));
+      const std::string key = name + " " + to_string(type);
       CHECK(key + " " + hash.str() == key + " " + golden[key]);
     }
   }
