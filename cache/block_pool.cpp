@@ -24,7 +24,8 @@ BlockPool::BlockPool(BlockPool&& other) noexcept
       first_(std::exchange(other.first_, -1)),
       last_(std::exchange(other.last_, -1)),
       n_used_(std::exchange(other.n_used_, 0)),
-      n_free_(std::exchange(other.n_free_, 0)) {}
+      n_free_(std::exchange(other.n_free_, 0)),
+      n_idle_(std::exchange(other.n_idle_, 0)) {}
 
 BlockPool::~BlockPool() {
   for (const Slab& slab : slabs_) budget_->reserved_bytes -= slab.memory.size_bytes();
@@ -88,7 +89,7 @@ BlockId BlockPool::take() noexcept {
   const BlockId id{s, slab.first_free};
   Block& block = slab.blocks[id.index];
   slab.first_free = block.next_free;
-  block = {1, -1};
+  block = {1, -1, false};
   ++slab.n_used;
   ++n_used_;
   --n_free_;
@@ -100,7 +101,11 @@ void BlockPool::drop(BlockId id) noexcept {
   Slab& slab = slabs_[id.slab];
   Block& block = slab.blocks[id.index];
   DECANT_CHECK(block.owners > 0, "tables name only blocks that they own");
-  if (--block.owners > 0) return;
+  if (--block.owners > 0) {
+    if (idle(id)) count_idle(id.slab, 1);
+    return;
+  }
+  DECANT_CHECK(!block.held, "the tree lets go, it doesn't drop");
   // To the front: a slab that was just read from is likelier in the caches than one at the back.
   if (slab.first_free < 0) link_front(id.slab);
   block.next_free = std::exchange(slab.first_free, id.index);
@@ -108,6 +113,27 @@ void BlockPool::drop(BlockId id) noexcept {
   --n_used_;
   ++n_free_;
   if (slab.n_used == 0) remove_slab(id.slab);
+}
+
+void BlockPool::hold(BlockId id) noexcept {
+  Block& block = slabs_[id.slab].blocks[id.index];
+  DECANT_CHECK(block.owners > 0 && !block.held, "a sequence offers its own blocks, and a tree takes each once");
+  block.held = true;
+  ++block.owners;
+}
+
+void BlockPool::let_go(BlockId id) noexcept {
+  DECANT_CHECK(held(id), "a tree lets go of what it holds");
+  if (idle(id)) count_idle(id.slab, -1);
+  slabs_[id.slab].blocks[id.index].held = false;
+  drop(id);
+}
+
+size_t BlockPool::returnable_bytes() const noexcept {
+  size_t bytes = 0;
+  for (const Slab& slab : slabs_)
+    if (slab.n_idle > 0 && slab.n_idle == slab.n_used) bytes += slab.memory.size_bytes();
+  return bytes;
 }
 
 void BlockPool::link_front(int32_t s) noexcept {

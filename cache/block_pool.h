@@ -28,6 +28,9 @@ struct SlabBudget {
 ///
 /// A slab is between 2 and 16 MiB, growing with the pool (or one block, if that is larger; less near a limit), and
 /// comes faulted in. A slab whose last block is dropped goes back at once. Not thread-safe.
+///
+/// Owners are block tables, all alike, and at most one prefix tree, which holds a block. A block that the tree alone
+/// owns is idle: nobody computes with it, and evicting it makes room.
 class BlockPool {
  public:
   /// block_bytes: whole pages. max_blocks: more are never asked for. The budget is shared and must outlive the pool.
@@ -53,27 +56,44 @@ class BlockPool {
   /// A free block, now owned once; one must be free. Its contents are whatever they were.
   BlockId take() noexcept;
   /// One more owner of a block that has been taken.
-  void share(BlockId id) noexcept { ++slabs_[id.slab].blocks[id.index].owners; }
+  void share(BlockId id) noexcept {
+    if (idle(id)) count_idle(id.slab, -1);
+    ++slabs_[id.slab].blocks[id.index].owners;
+  }
   /// Ends one owner's hold of a block; the last one's frees it.
   void drop(BlockId id) noexcept;
+
+  /// The prefix tree becomes an owner of a block that has been taken and that it doesn't hold.
+  void hold(BlockId id) noexcept;
+  /// Ends the tree's hold of a block; frees it if it was idle.
+  void let_go(BlockId id) noexcept;
 
   std::byte* data(BlockId id) const noexcept {
     return slabs_[id.slab].memory.data() + static_cast<size_t>(id.index) * block_bytes_;
   }
   int32_t owners(BlockId id) const noexcept { return slabs_[id.slab].blocks[id.index].owners; }
+  /// Whether the tree is one of the owners.
+  bool held(BlockId id) const noexcept { return slabs_[id.slab].blocks[id.index].held; }
+  /// Whether the tree is the only one.
+  bool idle(BlockId id) const noexcept { return held(id) && owners(id) == 1; }
 
   size_t block_bytes() const noexcept { return block_bytes_; }
   int64_t n_used() const noexcept { return n_used_; }
   int64_t n_free() const noexcept { return n_free_; }
+  int64_t n_idle() const noexcept { return n_idle_; }
+  /// Bytes of slabs whose used blocks are all idle: what evicting every idle block gives back. O(slabs).
+  size_t returnable_bytes() const noexcept;
 
   struct Block {
-    int32_t owners = 0;
+    int32_t owners = 0;      ///< the tree included
     int32_t next_free = -1;  ///< index in the slab; meaningful while there is no owner
+    bool held = false;       ///< the tree is an owner
   };
   struct Slab {
     Mapping memory;  ///< empty: this place is vacant
     std::vector<Block> blocks;
     int32_t n_used = 0;
+    int32_t n_idle = 0;
     int32_t first_free = -1;
     int32_t previous = -1;  ///< neighbours in the list of slabs with a free block
     int32_t next = -1;
@@ -88,6 +108,10 @@ class BlockPool {
   void link_front(int32_t s) noexcept;
   void link_back(int32_t s) noexcept;
   void unlink(int32_t s) noexcept;
+  void count_idle(int32_t s, int32_t n) noexcept {
+    slabs_[s].n_idle += n;
+    n_idle_ += n;
+  }
 
   size_t block_bytes_;
   int64_t max_blocks_;
@@ -97,6 +121,7 @@ class BlockPool {
   int32_t last_ = -1;
   int64_t n_used_ = 0;
   int64_t n_free_ = 0;
+  int64_t n_idle_ = 0;
 };
 
 }  // namespace decant::cache
