@@ -8,6 +8,10 @@ target_sources(decant_cache PRIVATE
   invariants.cpp
   kv_cache.cpp
   mapping.cpp
+  prefix_eviction.cpp
+  prefix_nodes.cpp
+  prefix_tree.cpp
+  prefix_tree_check.cpp
   sequence_cache.cpp
   snapshot_check.cpp
   snapshot_file.cpp
