@@ -14,9 +14,9 @@ namespace {
 TEST_CASE("hadamard: a block is the largest power of two that divides the dimension, 1024 at most") {
   constexpr int kCases[][2] = {{1, 1},     {7, 1},    {16, 16},  {24, 8},      {80, 16},     {96, 32},
                                {128, 128}, {192, 64}, {576, 64}, {1024, 1024}, {4096, 1024}, {1536, 512}};
-  for (const auto& [dim, block] : kCases) {
-    CAPTURE(dim);
-    CHECK(hadamard_block(dim) == block);
+  for (const auto& c : kCases) {
+    CAPTURE(c[0]);
+    CHECK(hadamard_block(c[0]) == c[1]);
   }
 }
 

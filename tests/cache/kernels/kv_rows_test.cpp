@@ -134,13 +134,13 @@ TEST_CASE("kv_rows: q8 and plain q4 are the reference's Q8_0 and Q4_0, value for
   const std::vector<float> x = source.f32();
   constexpr struct {
     KvType type;
-    const char* key;
+    const char* values;
   } kCases[] = {{KvType::bf16, "BF16.values"}, {KvType::q8, "Q8_0.values"}, {KvType::q4_plain, "Q4_0.values"}};
-  for (const auto& [type, key] : kCases) {
-    CAPTURE(std::string(key));
-    const std::vector<float> expected = arrays.at(key).f32();
+  for (const auto& c : kCases) {
+    CAPTURE(std::string(c.values));
+    const std::vector<float> expected = arrays.at(c.values).f32();
     const AttentionKernels& kernels = attention_kernels(Isa::reference);
-    Tiles tiles(type, dim);
+    Tiles tiles(c.type, dim);
     for (int row = 0; row < n_rows; ++row) {
       CAPTURE(row);
       REQUIRE(tiles.store(kernels, x.data() + row * dim, row));
