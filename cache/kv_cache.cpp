@@ -299,9 +299,12 @@ bool KvCache::write(SequenceIndex sequence, int layer, int pos, const float* k, 
   const auto store_v = impl_->kernels->store_v[static_cast<int>(impl_->layout.v_type)];
   const int tile = pos / kernels::kTileTokens, lane = pos % kernels::kTileTokens;
   KvView view = impl_->view(sequence, layer, 0);
-  for (int h = 0; h < l.n_kv_heads; ++h, k += l.k_dim, v += l.v_dim) {
+  for (int h = 0; h < l.n_kv_heads; ++h, k += l.k_dim) {
     if (!store_k(k, l.k_dim, view.k_tile(tile), lane)) return false;
-    if (!l.v_in_k && !store_v(v, l.v_dim, view.v_tile(tile), lane)) return false;
+    if (!l.v_in_k) {
+      if (!store_v(v, l.v_dim, view.v_tile(tile), lane)) return false;
+      v += l.v_dim;
+    }
     view.k_offset += l.head_stride;
     view.v_offset += l.head_stride;
   }

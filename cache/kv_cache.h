@@ -109,7 +109,8 @@ class KvCache {
   KvView view(SequenceIndex sequence, int layer, int kv_head) const noexcept;
 
   /// Writes a token's keys [n_kv_heads, k_dim] and values [n_kv_heads, v_dim] of a layer to slot pos, which must be
-  /// reserved. False if a value doesn't fit the cache's types or is not finite.
+  /// reserved. False if a value doesn't fit the cache's types or is not finite. v is not read where values are inside
+  /// keys.
   bool write(SequenceIndex sequence, int layer, int pos, const float* k, const float* v) const noexcept;
 
   /// Copies slots [first, first + n) of a layer out as plain [n, n_kv_heads, k_dim] and [n, n_kv_heads, v_dim]; either

@@ -65,5 +65,32 @@ TEST_CASE("block_layout: values inside keys are refused where keys are rotated o
   CHECK(refusal(shape, KvType::q4) == ErrorCode::ok);
 }
 
+TEST_CASE("block_layout: a cache of values inside keys gives out the keys' first channels as values") {
+  KvLayerShape shape{2, 40, 33, 0};
+  shape.v_in_k = true;
+  CacheOptions options;
+  options.block_tokens = 16;
+  options.k_type = KvType::q8;
+  const auto cache = KvCache::create({&shape, 1}, options, 1, 64, Isa::reference);
+  REQUIRE(cache.ok());
+  const SequenceIndex sequence = (*cache)->add_sequence().value();
+  const KvGrowth growth{sequence, 20};
+  auto reservation = (*cache)->reserve({&growth, 1});
+  REQUIRE(reservation.ok());
+  for (int pos = 0; pos < 20; ++pos) {
+    std::vector<float> k(80);
+    for (size_t i = 0; i < k.size(); ++i) k[i] = static_cast<float>(pos * 80) + static_cast<float>(i);
+    REQUIRE((*cache)->write(sequence, 0, pos, k.data(), nullptr));
+  }
+  reservation->commit();
+  CHECK((*cache)->view(sequence, 0, 1).v_in_k);
+  std::vector<float> k(20 * 80), v(20 * 66);
+  REQUIRE((*cache)->copy_out(sequence, 0, 0, 20, k.data(), v.data()).ok());
+  bool same = true;
+  for (size_t row = 0; row < 40; ++row)
+    for (size_t ch = 0; ch < 33; ++ch) same = same && v[row * 33 + ch] == k[row * 40 + ch];
+  CHECK(same);
+}
+
 }  // namespace
 }  // namespace decant::cache
