@@ -82,7 +82,7 @@ int32_t PrefixNodes::take_place() noexcept {
 
 void PrefixNodes::index(int32_t node) noexcept {
   const PrefixNode& n = (*this)[node];
-  if (is_root(node) || is_full(node)) push_back<&PrefixNode::same_hash>(by_hash_[hash_bucket(n.hash)], node);
+  push_back<&PrefixNode::same_hash>(by_hash_[hash_bucket(n.hash)], node);
   if (!is_root(node)) push_back<&PrefixNode::same_first>(by_first_[first_bucket(n.parent, tokens(node).front())], node);
 }
 
@@ -126,7 +126,7 @@ int32_t PrefixNodes::add(int32_t parent, std::span<const int32_t> tokens, uint64
 void PrefixNodes::remove(int32_t place) noexcept {
   PrefixNode& node = (*this)[place];
   DECANT_CHECK(node.n_tokens >= 0 && node.n_children == 0, "only leaves go");
-  if (is_root(place) || is_full(place)) unlink<&PrefixNode::same_hash>(by_hash_[hash_bucket(node.hash)], place);
+  unlink<&PrefixNode::same_hash>(by_hash_[hash_bucket(node.hash)], place);
   if (is_root(place)) {
     Salt gone = std::exchange(salts_[node.salt], Salt{{}, -1, free_salt_});
     free_salt_ = node.salt;
@@ -157,7 +157,7 @@ int32_t PrefixNodes::find_root(std::string_view salt, uint64_t hash) const noexc
   return node;
 }
 
-int32_t PrefixNodes::find_full(int32_t parent, std::span<const int32_t> tokens, uint64_t hash) const noexcept {
+int32_t PrefixNodes::find(int32_t parent, std::span<const int32_t> tokens, uint64_t hash) const noexcept {
   for (int32_t node = by_hash_[hash_bucket(hash)].first; node >= 0; node = (*this)[node].same_hash.next) {
     const PrefixNode& n = (*this)[node];
     if (n.hash == hash && n.parent == parent && std::ranges::equal(this->tokens(node), tokens)) return node;

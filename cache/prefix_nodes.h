@@ -38,7 +38,7 @@ struct PrefixNode {
   NodeLink siblings;
   NodeLink used;        ///< neighbours among nodes of the priority, least recently used first
   NodeLink spares;      ///< … among nodes with spare blocks
-  NodeLink same_hash;   ///< … in a bucket of full nodes and roots
+  NodeLink same_hash;   ///< … in a bucket of nodes by hash
   NodeLink same_first;  ///< … in a bucket of nodes by parent and first token
 };
 
@@ -68,8 +68,8 @@ class PrefixNodes {
 
   /// −1 if there is none.
   int32_t find_root(std::string_view salt, uint64_t hash) const noexcept;
-  /// The child with exactly these block_tokens tokens, or −1.
-  int32_t find_full(int32_t parent, std::span<const int32_t> tokens, uint64_t hash) const noexcept;
+  /// The child with exactly these tokens, or −1. hash: of all tokens up to their last.
+  int32_t find(int32_t parent, std::span<const int32_t> tokens, uint64_t hash) const noexcept;
   /// Children, full and partial, that begin with a token: the first of them, and the one after a child; −1 at the end.
   int32_t first_with(int32_t parent, int32_t token) const noexcept;
   int32_t next_with(int32_t child) const noexcept;

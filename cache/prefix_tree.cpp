@@ -11,8 +11,6 @@
 namespace decant::cache {
 namespace {
 
-constexpr size_t kRememberedEvictions = 4096;
-
 bool present(BlockId id) { return id.slab >= 0; }
 
 int32_t common_tokens(std::span<const int32_t> a, std::span<const int32_t> b) {
@@ -35,7 +33,6 @@ PrefixTree::PrefixTree(std::span<BlockPool> pools, std::span<const int> windows,
       nodes_(block_tokens, static_cast<int>(pools.size())),
       used_(kMaxPriority + 1),
       run_(pools.size()),
-      evicted_(kRememberedEvictions),
       max_idle_bytes_(std::numeric_limits<size_t>::max()) {
   DECANT_CHECK(pools.size() == windows.size() && block_tokens > 0, "one pool and one window a group");
   for (const int window : windows_) {
@@ -61,7 +58,7 @@ PrefixTree::Path PrefixTree::walk(std::string_view salt, std::span<const int32_t
     const auto next = block_at(tokens, path.n_full);
     if (next.size() < static_cast<size_t>(block_tokens_)) break;
     const uint64_t hash = PrefixNodes::hash_tokens(path.hash, next);
-    const int32_t child = nodes_.find_full(path.last, next, hash);
+    const int32_t child = nodes_.find(path.last, next, hash);
     if (child < 0) break;
     path.hash = hash;
     path.last = child;
@@ -73,19 +70,12 @@ PrefixTree::Path PrefixTree::walk(std::string_view salt, std::span<const int32_t
 NodeId PrefixTree::insert(std::string_view salt, std::span<const int32_t> tokens, BlockTables blocks, int priority) {
   DECANT_CHECK(blocks.size() == pools_.size(), "a table a group");
   const Path path = walk(salt, tokens);
-  int32_t node = path.last;
-  int32_t replaced = -1;  // a partial leaf that the first new node begins with
-  bool known = false;     // children have the tokens of a last, partial block
   const auto next = block_at(tokens, path.n_full);
-  if (path.last >= 0 && !next.empty()) {
-    for (int32_t c = nodes_.first_with(path.last, next.front()); c >= 0 && !known; c = nodes_.next_with(c)) {
-      const auto n_common = static_cast<size_t>(common_tokens(nodes_.tokens(c), next));
-      known = n_common == next.size();
-      if (n_common == nodes_.tokens(c).size()) (known ? node : replaced) = c;
-    }
-  }
-
-  const int32_t n_new = known ? 0 : count_new(tokens, path.n_full, blocks, replaced);
+  const int32_t covering = find_covering(path, next);
+  const int32_t replaced = covering >= 0 ? -1 : find_start(path, next);
+  const int32_t n_new = covering >= 0 ? 0 : count_new(tokens, path.n_full, blocks, replaced);
+  int32_t node = path.last;
+  if (covering >= 0 && nodes_.tokens(covering).size() == next.size()) node = covering;
   if (n_new > 0) {
     std::string text(path.root < 0 ? salt : std::string_view());
     nodes_.reserve(static_cast<size_t>(n_new) + (path.root < 0));
@@ -97,8 +87,7 @@ NodeId PrefixTree::insert(std::string_view salt, std::span<const int32_t> tokens
       const auto block = block_at(tokens, i);
       hash = PrefixNodes::hash_tokens(hash, block);
       node = nodes_.add(node, block, hash);
-      uint64_t& remembered = evicted_[hash % kRememberedEvictions];
-      if (remembered == hash) remembered = 0;
+      evicted_.remove(hash);
     }
   }
   if (node < 0 || nodes_.is_root(node)) return {};
@@ -107,6 +96,26 @@ NodeId PrefixTree::insert(std::string_view salt, std::span<const int32_t> tokens
   if (n_new > 0 && replaced >= 0) remove(replaced, false);
   use(node, std::clamp(priority, 0, kMaxPriority));
   return id_of(node, blocks);
+}
+
+// A partial leaf whose tokens the next ones go on from, or −1. There is one at most: else one would replace the other.
+int32_t PrefixTree::find_start(const Path& path, std::span<const int32_t> next) const noexcept {
+  if (path.last < 0) return -1;
+  uint64_t hash = path.hash;
+  for (size_t n = 1; n < next.size(); ++n) {
+    hash = PrefixNodes::hash_token(hash, next[n - 1]);
+    if (const int32_t child = nodes_.find(path.last, next.first(n), hash); child >= 0) return child;
+  }
+  return -1;
+}
+
+// A child that has all tokens of a last, partial block, or −1.
+int32_t PrefixTree::find_covering(const Path& path, std::span<const int32_t> next) const noexcept {
+  if (path.last < 0 || next.empty() || next.size() == static_cast<size_t>(block_tokens_)) return -1;
+  int32_t child = nodes_.first_with(path.last, next.front());
+  while (child >= 0 && static_cast<size_t>(common_tokens(nodes_.tokens(child), next)) < next.size())
+    child = nodes_.next_with(child);
+  return child;
 }
 
 // Nodes that insert() adds below n_known full ones.
@@ -186,7 +195,7 @@ void PrefixTree::remove(int32_t leaf, bool evicted) noexcept {
     const int32_t parent = n.parent;
     const int64_t n_released = release_blocks(node);
     if (evicted) {
-      evicted_[n.hash % kRememberedEvictions] = n.hash;
+      evicted_.add(n.hash);
       counters_.n_evicted_blocks += n_released;
       ++counters_.n_evicted_nodes;
     }
@@ -266,7 +275,7 @@ bool PrefixTree::usable(int32_t n_tokens, int32_t partial_node) const noexcept {
 bool PrefixTree::was_evicted(uint64_t hash, std::span<const int32_t> next, int32_t n_known) const noexcept {
   for (const int32_t token : next) {
     hash = PrefixNodes::hash_token(hash, token);
-    if (n_known-- <= 0 && evicted_[hash % kRememberedEvictions] == hash) return true;
+    if (n_known-- <= 0 && evicted_.contains(hash)) return true;
   }
   return false;
 }
@@ -277,7 +286,7 @@ void PrefixTree::clear() noexcept {
   nodes_.clear();
   std::ranges::fill(used_, NodeList{});
   spares_ = {};
-  std::ranges::fill(evicted_, 0);
+  evicted_.clear();
 }
 
 void PrefixTree::clear(std::string_view salt) noexcept {
@@ -302,8 +311,7 @@ PrefixTreeStats PrefixTree::stats() const noexcept {
   stats.n_nodes = nodes_.n_nodes();
   stats.n_tokens = nodes_.n_tokens();
   stats.node_bytes = nodes_.heap_bytes() + windows_.capacity() * sizeof(int) + reach_.capacity() * sizeof(int32_t) +
-                     used_.capacity() * sizeof(NodeList) + run_.capacity() * sizeof(int32_t) +
-                     evicted_.capacity() * sizeof(uint64_t);
+                     used_.capacity() * sizeof(NodeList) + run_.capacity() * sizeof(int32_t) + evicted_.heap_bytes();
   stats.idle_bytes = idle_bytes();
   return stats;
 }

@@ -11,6 +11,7 @@
 
 #include "cache/block_pool.h"
 #include "cache/prefix_nodes.h"
+#include "cache/recent_hashes.h"
 
 namespace decant::cache {
 
@@ -95,7 +96,7 @@ class PrefixTree {
   /// priority of at least `priority` (0 to kMaxPriority, else the nearer of these).
   ///
   /// Returns the last node it came to, for take_back(), or none if that is a partial leaf of other blocks than the
-  /// caller's. On bad_alloc nothing has changed. O(tokens), and as match() at its end.
+  /// caller's. On bad_alloc nothing has changed. O(tokens), and as match() for a partial block at the end.
   NodeId insert(std::string_view salt, std::span<const int32_t> tokens,
                 std::span<const std::span<const BlockId>> blocks, int priority);
 
@@ -172,6 +173,8 @@ class PrefixTree {
 
   std::span<const int32_t> block_at(std::span<const int32_t> tokens, int32_t i) const noexcept;
   Path walk(std::string_view salt, std::span<const int32_t> tokens) const noexcept;
+  int32_t find_start(const Path& path, std::span<const int32_t> next) const noexcept;
+  int32_t find_covering(const Path& path, std::span<const int32_t> next) const noexcept;
   NodeId id_of(int32_t node, BlockTables blocks) const noexcept;
   int32_t count_new(std::span<const int32_t> tokens, int32_t n_known, BlockTables blocks,
                     int32_t replaced) const noexcept;
@@ -200,10 +203,10 @@ class PrefixTree {
   int32_t max_below_ = -1;      ///< greatest reach plus one; `below` isn't counted further
   int32_t block_tokens_;
   PrefixNodes nodes_;
-  std::vector<NodeList> used_;     ///< by priority
-  NodeList spares_;                ///< nodes with spare blocks
-  std::vector<int32_t> run_;       ///< scratch of match(), by group: blocks present without a gap up to here
-  std::vector<uint64_t> evicted_;  ///< hashes of evicted nodes, each at its place; newer ones overwrite
+  std::vector<NodeList> used_;  ///< by priority
+  NodeList spares_;             ///< nodes with spare blocks
+  std::vector<int32_t> run_;    ///< scratch of match(), by group: blocks present without a gap up to here
+  RecentHashes evicted_;        ///< of nodes; for PrefixMiss::evicted only
   size_t max_idle_bytes_;
   PrefixTreeStats counters_;  ///< what only counts up
 };

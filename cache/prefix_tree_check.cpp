@@ -104,7 +104,7 @@ class PrefixTree::Checker {
     if (order_[node] < 0) return format("node {} isn't in the order of use", node);
     if (!nodes_.is_root(n.parent) && order_[n.parent] < order_[node])
       return format("node {} would be evicted before its child {}", n.parent, node);
-    if (nodes_.is_full(node) && nodes_.find_full(n.parent, nodes_.tokens(node), n.hash) != node)
+    if (nodes_.find(n.parent, nodes_.tokens(node), n.hash) != node)
       return format("node {} isn't found by its tokens", node);
     bool found = false;
     for (int32_t c = nodes_.first_with(n.parent, nodes_.tokens(node).front()); c >= 0; c = nodes_.next_with(c)) {
