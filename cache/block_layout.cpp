@@ -5,10 +5,10 @@
 #include <cstring>
 #include <limits>
 
+#include "decant/cache.h"
 #include "decant/detail/format.h"
 
 #include "cache/kernels/attention_kernels.h"
-#include "cache/kv_cache.h"
 #include "cache/mapping.h"
 
 namespace decant::cache {
@@ -51,6 +51,12 @@ Result<BlockLayout> BlockLayout::create(std::span<const KvLayerShape> shapes, in
       return Error{ErrorCode::invalid_argument,
                    detail::format("cache: layer {}: values can't be the first {} of {} channels of keys of type {}",
                                   layout.layers.size(), shape.v_dim, shape.k_dim, to_string(k_type))};
+    const size_t n_rotated = 2 * shape.inv_freq.size();
+    if (shape.rotary_begin < 0 || shape.rotary_begin > shape.k_dim ||
+        n_rotated > static_cast<size_t>(shape.k_dim - shape.rotary_begin))
+      return Error{ErrorCode::invalid_argument,
+                   detail::format("cache: layer {}: {} channels from {} on are rotated, a key has {}",
+                                  layout.layers.size(), n_rotated, shape.rotary_begin, shape.k_dim)};
     auto group = std::find_if(layout.groups.begin(), layout.groups.end(),
                               [&](const GroupLayout& g) { return g.window == shape.window; });
     if (group == layout.groups.end()) group = layout.groups.insert(group, GroupLayout{shape.window, 0});
@@ -62,6 +68,8 @@ Result<BlockLayout> BlockLayout::create(std::span<const KvLayerShape> shapes, in
     layer.group = static_cast<int>(group - layout.groups.begin());
     layer.offset = group->block_bytes;
     layer.v_in_k = shape.v_in_k;
+    layer.rotary_begin = shape.rotary_begin;
+    layer.inv_freq.assign(shape.inv_freq.begin(), shape.inv_freq.end());
     layer.k_tile_bytes = kernels::kv_k_tile_bytes(k_type, shape.k_dim);
     layer.v_tile_bytes = shape.v_in_k ? 0 : kernels::kv_v_tile_bytes(v_type, shape.v_dim);
     layer.v_offset = run_bytes(block_tokens, layer.k_tile_bytes);

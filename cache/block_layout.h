@@ -22,8 +22,10 @@ struct LayerLayout {
   size_t v_offset = 0;     ///< … from a head's first K tile to its first V tile
   size_t head_stride = 0;  ///< … and to the next head's first K tile
   size_t k_tile_bytes = 0;
-  size_t v_tile_bytes = 0;  ///< 0 with v_in_k
-  bool v_in_k = false;      ///< values are the first v_dim channels of the keys: there are no V tiles
+  size_t v_tile_bytes = 0;       ///< 0 with v_in_k
+  bool v_in_k = false;           ///< values are the first v_dim channels of the keys: there are no V tiles
+  int rotary_begin = 0;          ///< first channel that positions rotate
+  std::vector<double> inv_freq;  ///< radians a position, of channel rotary_begin + i and the one inv_freq.size() later
 };
 
 /// Layers with the same window: their blocks come and go together.
@@ -37,6 +39,7 @@ struct BlockLayout {
   int block_tokens = 0;
   KvType k_type = KvType::f16;
   KvType v_type = KvType::f16;
+  int rollback_tokens = 0;  ///< slots that windows keep beyond what the next token attends to
   std::vector<LayerLayout> layers;
   std::vector<GroupLayout> groups;
 

@@ -32,7 +32,6 @@ BlockPool::~BlockPool() {
 }
 
 bool BlockPool::make_free(int64_t n, size_t spare_bytes) {
-  DECANT_CHECK(n_used_ + n <= max_blocks_, "a sequence has no more blocks than its longest text needs");
   while (n_free_ < n) {
     const int64_t n_blocks = n_used_ + n_free_;
     const int64_t missing = n - n_free_;
@@ -42,7 +41,8 @@ bool BlockPool::make_free(int64_t n, size_t spare_bytes) {
     const auto usual = static_cast<int64_t>(usual_bytes / block_bytes_);
     const auto most = static_cast<int64_t>(std::max<size_t>(1, kMaxSlabBytes / block_bytes_));
     const auto spare = static_cast<int64_t>(std::min(spare_bytes / block_bytes_, static_cast<size_t>(max_blocks_)));
-    const int64_t size = std::min({std::max(usual, std::min(missing, most)), missing + spare, max_blocks_ - n_blocks});
+    const int64_t wanted = std::min(missing, most);
+    const int64_t size = std::clamp(std::min(usual, max_blocks_ - n_blocks), wanted, std::max(wanted, missing + spare));
     if (!add_slab(size)) return false;
     if (size > missing) spare_bytes -= static_cast<size_t>(size - missing) * block_bytes_;
   }

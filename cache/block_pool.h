@@ -33,7 +33,8 @@ struct SlabBudget {
 /// owns is idle: nobody computes with it, and evicting it makes room.
 class BlockPool {
  public:
-  /// block_bytes: whole pages. max_blocks: more are never asked for. The budget is shared and must outlive the pool.
+  /// block_bytes: whole pages. max_blocks: more are seldom asked for, so no slab goes beyond without need. The budget
+  /// is shared and must outlive the pool.
   BlockPool(size_t block_bytes, int64_t max_blocks, SlabBudget* budget) noexcept
       : block_bytes_(block_bytes), max_blocks_(max_blocks), budget_(budget) {}
   BlockPool(BlockPool&& other) noexcept;

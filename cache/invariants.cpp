@@ -23,25 +23,33 @@ std::string check_table(const CacheState& state, size_t g, size_t s, Counts& nam
   const CacheState::Group& group = state.groups[g];
   const CacheState::Sequence& sequence = state.sequences[s];
   const CacheState::Table& table = sequence.tables[g];
-  const auto n_blocks = static_cast<int>(table.ids.size());
+  const int n_blocks = table.first_block + static_cast<int>(table.ids.size());
   const int needed = (sequence.n_slots + state.block_tokens - 1) / state.block_tokens;
   if (n_blocks != needed)
     return format("sequence {} group {}: {} blocks, {} slots need {}", s, g, n_blocks, sequence.n_slots, needed);
-  const int outlived = group.window == 0 ? 0 : std::max(0, sequence.len - group.window + 1) / state.block_tokens;
-  if (table.n_outlived > outlived)
-    return format("sequence {} group {}: {} blocks given back, only {} are outlived", s, g, table.n_outlived, outlived);
-  for (int i = 0; i < n_blocks; ++i) {
+  const int outlived = group.window == 0 ? 0 : std::max(0, sequence.len - group.window + 1);
+  if (const int gone = std::max(outlived, sequence.begin); table.first_slot > gone)
+    return format("sequence {} group {}: slots before {} are gone, only those before {} may be", s, g, table.first_slot,
+                  gone);
+  if (table.n_gone > table.first_slot / state.block_tokens || table.n_gone < table.first_block)
+    return format("sequence {} group {}: {} blocks are gone, slots from {} on are there", s, g, table.n_gone,
+                  table.first_slot);
+  for (int b = table.first_block; b < n_blocks; ++b) {
+    const int i = b - table.first_block;
     const BlockId id = table.ids[i];
-    if (i < table.n_outlived) {
-      if (table.blocks[i] != nullptr) return format("sequence {} group {}: outlived block {} isn't null", s, g, i);
+    if (b < table.n_gone) {
+      if (table.blocks[i] != nullptr) return format("sequence {} group {}: gone block {} isn't null", s, g, b);
       continue;
     }
-    if (!names_block(group, id)) return format("sequence {} group {}: block {} names no block of the pool", s, g, i);
+    if (!names_block(group, id)) return format("sequence {} group {}: block {} names no block of the pool", s, g, b);
+    const bool written = sequence.n_slots > sequence.len && (b + 1) * state.block_tokens > sequence.len;
+    if (written && group.slabs[id.slab].owners[id.index] > 1)
+      return format("sequence {} group {}: block {} is being written and shared", s, g, b);
     if (table.blocks[i] != group.slabs[id.slab].data + static_cast<size_t>(id.index) * group.block_bytes)
-      return format("sequence {} group {}: block {} points elsewhere", s, g, i);
+      return format("sequence {} group {}: block {} points elsewhere", s, g, b);
     ++named[id.slab][id.index];
   }
-  std::vector<const std::byte*> blocks(table.blocks.begin() + table.n_outlived, table.blocks.end());
+  std::vector<const std::byte*> blocks(table.blocks.begin() + (table.n_gone - table.first_block), table.blocks.end());
   std::sort(blocks.begin(), blocks.end());
   const auto twice = std::adjacent_find(blocks.begin(), blocks.end());
   return twice == blocks.end() ? std::string()
@@ -60,9 +68,9 @@ std::string check_slab(const CacheState& state, size_t g, size_t b, const std::v
     return format("group {}: slab {} has {} bytes for {} blocks of {}", g, b, slab.size_bytes, n_blocks,
                   group.block_bytes);
   for (int32_t i = 0; i < n_blocks; ++i)
-    if (slab.owners[i] != named[i])
-      return format("group {}: slab {} block {} has {} owners, tables name it {} times", g, b, i, slab.owners[i],
-                    named[i]);
+    if (slab.owners[i] != named[i] + slab.held[i])
+      return format("group {}: slab {} block {} has {} owners, tables name it {} times, the tree {}", g, b, i,
+                    slab.owners[i], named[i], slab.held[i] ? "once" : "never");
   std::vector<bool> listed(slab.owners.size(), false);
   for (const int32_t i : slab.free_list) {
     if (i < 0 || i >= n_blocks || listed[i]) return format("group {}: slab {}: bad or circular free list", g, b);
@@ -86,6 +94,7 @@ std::string check_bytes(const CacheState& state) {
         sum += slab.size_bytes;
         runs.emplace_back(slab.data, slab.size_bytes);
       }
+  for (const CacheState::Sequence& sequence : state.sequences) sum += sequence.sink_bytes;
   if (sum != state.reserved_bytes) return format("slabs have {} bytes, {} are counted", sum, state.reserved_bytes);
   if (sum > state.limit_bytes) return format("slabs have {} bytes, the limit is {}", sum, state.limit_bytes);
   std::sort(runs.begin(), runs.end());
@@ -96,11 +105,25 @@ std::string check_bytes(const CacheState& state) {
 
 std::string check_sequence(const CacheState& state, size_t s) {
   const CacheState::Sequence& sequence = state.sequences[s];
-  if (sequence.len < 0 || sequence.len > sequence.n_slots || sequence.n_slots > state.max_tokens)
+  if (sequence.len < 0 || sequence.len > sequence.n_slots || sequence.n_slots - sequence.begin > state.max_tokens)
     return format("sequence {}: {} tokens in {} slots", s, sequence.len, sequence.n_slots);
   if (!sequence.alive && sequence.n_slots != 0) return format("sequence {} is gone but has slots", s);
   if (!state.reservation_alive && sequence.n_slots != sequence.len)
     return format("sequence {} has reserved slots, but no reservation is alive", s);
+  return {};
+}
+
+// Every block that a node names is marked as the tree's, once, and no other is.
+std::string check_held(const CacheState& state, size_t g) {
+  const CacheState::Group& group = state.groups[g];
+  size_t n_marked = 0;
+  for (const CacheState::Slab& slab : group.slabs)
+    n_marked += static_cast<size_t>(std::count(slab.held.begin(), slab.held.end(), true));
+  if (n_marked != state.held[g].size())
+    return format("group {}: {} blocks are marked as the tree's, its nodes name {}", g, n_marked, state.held[g].size());
+  for (const BlockId id : state.held[g])
+    if (!names_block(group, id) || !group.slabs[id.slab].held[id.index])
+      return format("group {}: the tree names a block that isn't marked as its own", g);
   return {};
 }
 
@@ -117,7 +140,10 @@ CacheState::Group copy_pool(const BlockPool& pool, int window) {
     copy.data = slab.memory.data();
     copy.size_bytes = slab.memory.size_bytes();
     copy.n_used = slab.n_used;
-    for (const BlockPool::Block& block : slab.blocks) copy.owners.push_back(block.owners);
+    for (const BlockPool::Block& block : slab.blocks) {
+      copy.owners.push_back(block.owners);
+      copy.held.push_back(block.held);
+    }
     const auto n_blocks = static_cast<int32_t>(slab.blocks.size());
     for (int32_t i = slab.first_free; i >= 0 && copy.free_list.size() <= slab.blocks.size();) {
       copy.free_list.push_back(i);
@@ -133,12 +159,14 @@ CacheState::Group copy_pool(const BlockPool& pool, int window) {
   return group;
 }
 
-CacheState::Table copy_table(const BlockTable& table) {
+CacheState::Table copy_table(const BlockTable& table, int first_slot) {
   CacheState::Table copy;
-  copy.n_outlived = table.n_outlived();
-  for (int i = 0; i < table.n_blocks(); ++i) {
-    copy.ids.push_back(table.id(i));
-    copy.blocks.push_back(table.blocks()[i]);
+  copy.first_block = table.first_block();
+  copy.n_gone = table.n_gone();
+  copy.first_slot = first_slot;
+  for (int b = table.first_block(); b < table.n_blocks(); ++b) {
+    copy.ids.push_back(table.id(b));
+    copy.blocks.push_back(table.block(b));
   }
   return copy;
 }
@@ -151,8 +179,10 @@ std::string broken_invariant(const CacheState& state) {
   }
   if (n_dead != state.n_free_sequences)
     return format("{} sequences are gone, {} places are free", n_dead, state.n_free_sequences);
+  if (!state.broken_tree.empty()) return state.broken_tree;
   for (size_t g = 0; g < state.groups.size(); ++g) {
     const CacheState::Group& group = state.groups[g];
+    if (std::string broken = check_held(state, g); !broken.empty()) return broken;
     Counts named;
     for (const CacheState::Slab& slab : group.slabs) named.emplace_back(slab.owners.size(), 0);
     for (size_t s = 0; s < state.sequences.size(); ++s)

@@ -1,34 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cache/kv_cache.h"
-
 #include <algorithm>
 #include <limits>
 #include <new>
 #include <utility>
 #include <vector>
 
+#include "decant/cache.h"
 #include "decant/detail/check.h"
 #include "decant/detail/format.h"
 #include "decant/detail/fp_state.h"
 
-#include "cache/block_layout.h"
-#include "cache/block_pool.h"
-#include "cache/invariants.h"
-#include "cache/kernels/attention_kernels.h"
-#include "cache/mapping.h"
-#include "cache/sequence_cache.h"
+#include "cache/kv_cache_impl.h"
 
 namespace decant::cache {
 namespace {
 
-// An error about memory must not need any: the text is short enough to lie in the string itself.
-Error no_memory() { return Error{ErrorCode::out_of_memory, "out of memory"}; }
+constexpr size_t kTableEntryBytes = sizeof(std::byte*) + sizeof(BlockId);
 
 Status check_counts(int max_sequences, int max_tokens, const BlockLayout& layout, size_t limit_bytes) {
   if (max_sequences < 1 || max_tokens < 1)
-    return Error{ErrorCode::invalid_argument,
-                 detail::format("cache: max_sequences {} and max_tokens_per_sequence {} must be positive",
-                                max_sequences, max_tokens)};
+    return Error{
+        ErrorCode::invalid_argument,
+        detail::format("cache: max_sequences {} and max_tokens {} must be positive", max_sequences, max_tokens)};
   size_t one_each = 0, all = 0;
   for (const GroupLayout& group : layout.groups) {
     size_t most = 0;
@@ -46,78 +39,71 @@ Status check_counts(int max_sequences, int max_tokens, const BlockLayout& layout
   return {};
 }
 
+std::vector<BlockPool> make_pools(const BlockLayout& layout, int64_t max_blocks, SlabBudget* budget) {
+  std::vector<BlockPool> pools;
+  pools.reserve(layout.groups.size());
+  for (const GroupLayout& group : layout.groups) pools.emplace_back(group.block_bytes, max_blocks, budget);
+  return pools;
+}
+
+std::vector<int> windows_of(const BlockLayout& layout) {
+  std::vector<int> windows;
+  for (const GroupLayout& group : layout.groups) windows.push_back(group.window);
+  return windows;
+}
+
 }  // namespace
 
-struct KvCache::Impl {
-  struct Place {
-    SequenceCache cache;
-    bool alive = false;
-    int wanted = 0;  ///< tokens that the reserve() in progress adds
-  };
-
-  BlockLayout layout;
-  const kernels::AttentionKernels* kernels = nullptr;
-  int max_tokens = 0;
-  size_t limit_bytes = 0;  ///< as asked for: 0 is none
-  SlabBudget budget;
-  std::vector<BlockPool> pools;  ///< one a group
-  Mapping table_memory;          ///< all block tables at full length; pages cost nothing until they are touched
-  std::vector<int64_t> n_new;    ///< scratch of reserve(): blocks to take, by group
-  std::vector<Place> places;
-  std::vector<SequenceIndex> free_places;  ///< the last one is taken next
-  std::vector<SequenceIndex> reserved;     ///< sequences of the reservation that is alive
-  bool reservation_alive = false;
-
-  bool alive(SequenceIndex s) const noexcept {
-    return s >= 0 && s < static_cast<int>(places.size()) && places[s].alive;
-  }
-  bool set_up_tables(int max_sequences);
-  Status add_wishes(std::span<const KvGrowth> growths);
-  Status make_room();
-  void drop_wishes() noexcept;
-  KvView view(SequenceIndex sequence, int layer, int kv_head) const noexcept;
-  CacheState copy_state() const;
-};
+KvCache::Impl::Impl(BlockLayout block_layout, Isa isa, int max_sequences, int max_tokens_each,
+                    const CacheOptions& options)
+    : layout(std::move(block_layout)),
+      kernels(kernels::attention_kernels(isa)),
+      rope(kernels::rope_kernel(isa)),
+      max_tokens(max_tokens_each),
+      limit_bytes(options.limit_bytes),
+      pools(make_pools(layout, int64_t{layout.blocks_for(max_tokens)} * max_sequences, &budget)),
+      prefixes(pools, windows_of(layout), layout.block_tokens),
+      shares_prefixes(options.prefix_bytes > 0) {
+  if (limit_bytes != 0) budget.limit_bytes = limit_bytes;
+  prefixes.set_max_idle_bytes(options.prefix_bytes);
+}
 
 // All tables' pointers, then all their ids: 16 bytes a block, so a page of them stands for 256 blocks.
 bool KvCache::Impl::set_up_tables(int max_sequences) {
-  const auto n_groups = layout.groups.size();
-  const auto per_table = static_cast<size_t>(layout.blocks_for(max_tokens));
-  const size_t n_entries = per_table * n_groups * static_cast<size_t>(max_sequences);
-  table_memory = Mapping::take(n_entries * (sizeof(std::byte*) + sizeof(BlockId)), Mapping::Fault::on_touch);
+  const auto per_table =
+      static_cast<size_t>(layout.blocks_for(max_tokens)) + 2;  // a window's first block may be partly gone
+  const size_t n_entries = per_table * pools.size() * static_cast<size_t>(max_sequences);
+  table_memory = Mapping::take(n_entries * kTableEntryBytes, Mapping::Fault::on_touch);
   if (!table_memory) return false;
   auto* blocks = reinterpret_cast<std::byte**>(table_memory.data());
   auto* ids = reinterpret_cast<BlockId*>(table_memory.data() + n_entries * sizeof(std::byte*));
-  n_new.resize(n_groups);
+  n_new.resize(pools.size());
   places.reserve(static_cast<size_t>(max_sequences));
   free_places.reserve(static_cast<size_t>(max_sequences));
   reserved.reserve(static_cast<size_t>(max_sequences));
   for (int s = 0; s < max_sequences; ++s) {
     std::vector<BlockTable> tables;
-    tables.reserve(n_groups);
-    for (size_t g = 0; g < n_groups; ++g, blocks += per_table, ids += per_table) tables.emplace_back(blocks, ids);
-    places.push_back(Place{SequenceCache(std::move(tables))});
+    tables.reserve(pools.size());
+    for (size_t g = 0; g < pools.size(); ++g, blocks += per_table, ids += per_table)
+      tables.emplace_back(blocks, ids, static_cast<int>(per_table));
+    places.push_back(Place{SequenceCache(std::move(tables)), {}, {}});
     free_places.push_back(max_sequences - 1 - s);
   }
   return true;
 }
 
 Result<std::unique_ptr<KvCache>> KvCache::create(std::span<const KvLayerShape> layers, const CacheOptions& options,
-                                                 int max_sequences, int max_tokens_per_sequence, Isa isa) try {
+                                                 int max_sequences, int max_tokens, Isa isa) try {
   Result<BlockLayout> layout = BlockLayout::create(layers, options.block_tokens, options.k_type, options.v_type);
   if (!layout) return std::move(layout).error();
-  if (Status counts = check_counts(max_sequences, max_tokens_per_sequence, *layout, options.limit_bytes); !counts)
+  if (options.rollback_tokens < 0)
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("cache: rollback_tokens is {}, cannot be negative", options.rollback_tokens)};
+  layout->rollback_tokens = options.rollback_tokens;
+  if (Status counts = check_counts(max_sequences, max_tokens, *layout, options.limit_bytes); !counts)
     return std::move(counts).error();
 
-  auto impl = std::make_unique<Impl>();
-  impl->layout = std::move(*layout);
-  impl->kernels = &kernels::attention_kernels(isa);
-  impl->max_tokens = max_tokens_per_sequence;
-  impl->limit_bytes = options.limit_bytes;
-  if (options.limit_bytes != 0) impl->budget.limit_bytes = options.limit_bytes;
-  const int64_t max_blocks = int64_t{impl->layout.blocks_for(max_tokens_per_sequence)} * max_sequences;
-  for (const GroupLayout& group : impl->layout.groups)
-    impl->pools.emplace_back(group.block_bytes, max_blocks, &impl->budget);
+  auto impl = std::make_unique<Impl>(std::move(*layout), isa, max_sequences, max_tokens, options);
   if (!impl->set_up_tables(max_sequences)) return no_memory();
   return std::unique_ptr<KvCache>(new KvCache(std::move(impl)));
 } catch (const std::bad_alloc&) {
@@ -127,32 +113,53 @@ Result<std::unique_ptr<KvCache>> KvCache::create(std::span<const KvLayerShape> l
 KvCache::KvCache(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 KvCache::~KvCache() = default;
 
-Result<SequenceIndex> KvCache::add_sequence() try {
-  if (impl_->free_places.empty())
-    return Error{ErrorCode::cache_full, detail::format("cache: all {} sequences are alive", impl_->places.size())};
-  const SequenceIndex s = impl_->free_places.back();
-  impl_->free_places.pop_back();
-  impl_->places[s].alive = true;
+Status KvCache::Impl::check_idle(SequenceIndex s) const {
+  if (reservation_alive)
+    return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
+  if (!alive(s)) return Error{ErrorCode::invalid_argument, detail::format("cache: there is no sequence {}", s)};
+  return {};
+}
+
+Result<SequenceIndex> KvCache::Impl::add_sequence() {
+  if (free_places.empty())
+    return Error{ErrorCode::cache_full, detail::format("cache: all {} sequences are alive", places.size())};
+  const SequenceIndex s = free_places.back();
+  free_places.pop_back();
+  places[s].alive = true;
   return s;
-} catch (const std::bad_alloc&) {
+}
+
+Result<SequenceIndex> KvCache::add_sequence() try { return impl_->add_sequence(); } catch (const std::bad_alloc&) {
   return no_memory();
 }
 
-void KvCache::release(SequenceIndex sequence) noexcept {
-  if (!impl_->alive(sequence)) return;
-  Impl::Place& place = impl_->places[sequence];
-  place.cache.cut(impl_->layout, impl_->pools, 0);
+void KvCache::Impl::release(SequenceIndex s) noexcept {
+  if (!alive(s)) return;
+  Place& place = places[s];
+  place.cache.clear(layout, pools);
+  place.sinks = {};
+  place.published = {};
   place.alive = false;
-  impl_->free_places.push_back(sequence);  // capacity for all was taken in create()
+  free_places.push_back(s);  // capacity for all was taken in create()
+  prefixes.trim_to_budget();
 }
 
+void KvCache::release(SequenceIndex sequence) noexcept { impl_->release(sequence); }
+
 Result<SequenceIndex> KvCache::fork(SequenceIndex sequence) try {
-  if (impl_->reservation_alive)
-    return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
-  if (!impl_->alive(sequence))
-    return Error{ErrorCode::invalid_argument, detail::format("cache: there is no sequence {}", sequence)};
-  Result<SequenceIndex> added = add_sequence();
-  if (added) impl_->places[*added].cache.share(impl_->pools, impl_->places[sequence].cache);
+  if (Status idle = impl_->check_idle(sequence); !idle) return idle.error();
+  Sinks sinks;
+  if (const Sinks& original = impl_->places[sequence].sinks; original.n() > 0) {
+    Result<Sinks> copy = Sinks::take(impl_->layout, original.n(), &impl_->budget);
+    if (!copy) return copy.error();
+    sinks = std::move(*copy);
+    std::copy_n(original.keys(impl_->layout, 0, 0), original.key_bytes(impl_->layout) / sizeof(float),
+                sinks.keys(impl_->layout, 0, 0));
+  }
+  Result<SequenceIndex> added = impl_->add_sequence();
+  if (!added) return added;
+  impl_->places[*added].cache.share(impl_->pools, impl_->places[sequence].cache);
+  impl_->places[*added].sinks = std::move(sinks);
   return added;
 } catch (const std::bad_alloc&) {
   return no_memory();
@@ -163,7 +170,10 @@ Result<KvReservation> KvCache::reserve(std::span<const KvGrowth> growths) try {
   if (impl.reservation_alive)
     return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
   Status room = impl.add_wishes(growths);
-  if (room) room = impl.make_room();
+  if (room) {
+    impl.plan_growth();
+    room = impl.make_room();
+  }
   if (!room) {
     impl.drop_wishes();
     return std::move(room).error();
@@ -184,10 +194,12 @@ Status KvCache::Impl::add_wishes(std::span<const KvGrowth> growths) {
     if (!alive(growth.sequence))
       return Error{ErrorCode::invalid_argument, detail::format("cache: there is no sequence {}", growth.sequence)};
     Place& place = places[growth.sequence];
-    if (growth.n_tokens < 0 || growth.n_tokens > max_tokens - place.cache.len() - place.wanted)
+    const int kept = place.cache.len() - place.cache.begin() + place.wanted;
+    if (growth.n_tokens < 0 || growth.n_tokens > max_tokens - kept ||
+        growth.n_tokens > kMaxSlot - place.cache.len() - place.wanted)
       return Error{ErrorCode::invalid_argument,
-                   detail::format("cache: sequence {} has {} tokens and cannot grow by {}: at most {}", growth.sequence,
-                                  place.cache.len() + place.wanted, growth.n_tokens, max_tokens)};
+                   detail::format("cache: sequence {} keeps {} tokens and cannot grow by {}: at most {}",
+                                  growth.sequence, kept, growth.n_tokens, max_tokens)};
     if (growth.n_tokens == 0) continue;
     if (place.wanted == 0) reserved.push_back(growth.sequence);
     place.wanted += growth.n_tokens;
@@ -195,13 +207,25 @@ Status KvCache::Impl::add_wishes(std::span<const KvGrowth> growths) {
   return {};
 }
 
+// A last block that only the tree of prefixes shares is taken out of the tree rather than copied.
+void KvCache::Impl::plan_growth() noexcept {
+  std::fill(n_new.begin(), n_new.end(), 0);
+  for (const SequenceIndex s : reserved) {
+    prefixes.take_back(std::exchange(places[s].published, {}));
+    places[s].cache.plan(layout, pools, places[s].cache.len() + places[s].wanted, n_new);
+  }
+}
+
 // Whether the limit allows it is decided before anything is taken; then only the operating system can say no.
 Status KvCache::Impl::make_room() {
-  std::fill(n_new.begin(), n_new.end(), 0);
-  for (const SequenceIndex s : reserved)
-    places[s].cache.plan(layout, pools, places[s].cache.len() + places[s].wanted, n_new);
-  size_t missing = 0;
-  for (size_t g = 0; g < pools.size(); ++g) missing += pools[g].missing_bytes(n_new[g]);
+  const auto missing_bytes = [this] {
+    size_t missing = 0;
+    for (size_t g = 0; g < pools.size(); ++g) missing += pools[g].missing_bytes(n_new[g]);
+    return missing;
+  };
+  size_t missing = missing_bytes();
+  if (missing > budget.left_bytes() && can_make_room())
+    prefixes.evict_until([&] { return (missing = missing_bytes()) <= budget.left_bytes(); });
   if (missing > budget.left_bytes())
     return Error{ErrorCode::cache_full, detail::format("cache: needs {} bytes more, {} of {} are taken", missing,
                                                        budget.reserved_bytes, budget.limit_bytes)};
@@ -211,6 +235,18 @@ Status KvCache::Impl::make_room() {
     if (!pools[g].make_free(n_new[g], spare)) return no_memory();
   }
   return {};
+}
+
+// Whether it would be enough if every prefix that nobody uses went. A pool that needs blocks keeps its slabs then; one
+// that needs none gives those back that would be empty.
+bool KvCache::Impl::can_make_room() const noexcept {
+  size_t missing = 0, returned = 0;
+  for (size_t g = 0; g < pools.size(); ++g) {
+    const int64_t left = n_new[g] - pools[g].n_idle();
+    if (left > 0) missing += pools[g].missing_bytes(left);
+    if (n_new[g] == 0) returned += pools[g].returnable_bytes();
+  }
+  return missing <= budget.left_bytes() + returned;
 }
 
 // After a reserve() that failed: all as it was.
@@ -227,6 +263,7 @@ void KvCache::commit() noexcept {
   for (const SequenceIndex s : impl_->reserved) impl_->places[s].cache.commit(impl_->layout, impl_->pools);
   impl_->reserved.clear();
   impl_->reservation_alive = false;
+  impl_->prefixes.trim_to_budget();  // a window may have left a block to the tree alone
 }
 
 void KvCache::roll_back() noexcept {
@@ -238,21 +275,17 @@ void KvCache::roll_back() noexcept {
   impl_->reservation_alive = false;
 }
 
-Status KvCache::truncate(SequenceIndex sequence, int len) try {
-  if (impl_->reservation_alive)
-    return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
-  if (!impl_->alive(sequence))
-    return Error{ErrorCode::invalid_argument, detail::format("cache: there is no sequence {}", sequence)};
-  SequenceCache& cache = impl_->places[sequence].cache;
-  if (len < 0 || len > cache.len())
-    return Error{ErrorCode::invalid_argument,
-                 detail::format("cache: sequence {} has {} tokens, cannot be cut to {}", sequence, cache.len(), len)};
-  if (!cache.can_cut(impl_->layout, len))
-    return Error{ErrorCode::invalid_argument,
-                 detail::format("cache: sequence {} cannot be cut to {}: a window has given back what that needs",
-                                sequence, len)};
-  cache.cut(impl_->layout, impl_->pools, len);
-  return {};
+Result<int> KvCache::truncate(SequenceIndex sequence, int len) try {
+  if (Status idle = impl_->check_idle(sequence); !idle) return idle.error();
+  Impl::Place& place = impl_->places[sequence];
+  if (len < 0 || len > place.cache.len())
+    return Error{ErrorCode::invalid_argument, detail::format("cache: sequence {} has {} tokens, cannot be cut to {}",
+                                                             sequence, place.cache.len(), len)};
+  const int kept = place.cache.can_cut(impl_->layout, len) ? len : 0;
+  impl_->prefixes.take_back(std::exchange(place.published, {}));
+  place.cache.cut(impl_->layout, impl_->pools, kept);
+  impl_->prefixes.trim_to_budget();
+  return kept;
 } catch (const std::bad_alloc&) {
   return no_memory();
 }
@@ -271,14 +304,15 @@ KvView KvCache::Impl::view(SequenceIndex sequence, int layer, int kv_head) const
   view.v_offset = view.k_offset + l.v_offset;
   view.block_tokens = layout.block_tokens;
   view.len = cache.n_slots();
-  view.first = table.n_outlived() * layout.block_tokens;
+  view.first_block = table.first_block();
+  view.first = cache.first_slot(l.group);
   view.k_dim = l.k_dim;
   view.v_dim = l.v_dim;
-  view.k_type = layout.k_type;
-  view.v_type = layout.v_type;
   view.k_tile_bytes = l.k_tile_bytes;
   view.v_tile_bytes = l.v_tile_bytes;
   view.v_in_k = l.v_in_k;
+  view.k_type = layout.k_type;
+  view.v_type = layout.v_type;
   return view;
 }
 
@@ -295,16 +329,13 @@ bool KvCache::write(SequenceIndex sequence, int layer, int pos, const float* k, 
                "only reserved slots are written");
   const detail::FpState default_state;
   const LayerLayout& l = impl_->layout.layers[layer];
-  const auto store_k = impl_->kernels->store_k[static_cast<int>(impl_->layout.k_type)];
-  const auto store_v = impl_->kernels->store_v[static_cast<int>(impl_->layout.v_type)];
+  const auto store_k = impl_->kernels.store_k[static_cast<int>(impl_->layout.k_type)];
+  const auto store_v = impl_->kernels.store_v[static_cast<int>(impl_->layout.v_type)];
   const int tile = pos / kernels::kTileTokens, lane = pos % kernels::kTileTokens;
   KvView view = impl_->view(sequence, layer, 0);
-  for (int h = 0; h < l.n_kv_heads; ++h, k += l.k_dim) {
-    if (!store_k(k, l.k_dim, view.k_tile(tile), lane)) return false;
-    if (!l.v_in_k) {
-      if (!store_v(v, l.v_dim, view.v_tile(tile), lane)) return false;
-      v += l.v_dim;
-    }
+  for (int h = 0; h < l.n_kv_heads; ++h) {
+    if (!store_k(k + static_cast<ptrdiff_t>(h) * l.k_dim, l.k_dim, view.k_tile(tile), lane)) return false;
+    if (!l.v_in_k && !store_v(v + static_cast<ptrdiff_t>(h) * l.v_dim, l.v_dim, view.v_tile(tile), lane)) return false;
     view.k_offset += l.head_stride;
     view.v_offset += l.head_stride;
   }
@@ -321,8 +352,8 @@ Status KvCache::copy_out(SequenceIndex sequence, int layer, int first, int n, fl
                                                              sequence, view.first, view.len, n, first)};
   const detail::FpState default_state;
   const LayerLayout& l = impl_->layout.layers[layer];
-  const auto load_k = impl_->kernels->load_k[static_cast<int>(impl_->layout.k_type)];
-  const auto load_v = impl_->kernels->load_v[static_cast<int>(impl_->layout.v_type)];
+  const auto load_k = impl_->kernels.load_k[static_cast<int>(impl_->layout.k_type)];
+  const auto load_v = impl_->kernels.load_v[static_cast<int>(impl_->layout.v_type)];
   const auto heads = static_cast<size_t>(l.n_kv_heads);
   for (size_t h = 0; h < heads; ++h) {
     for (int i = 0; i < n; ++i) {
@@ -352,15 +383,41 @@ size_t KvCache::bytes_needed(int n_tokens) const noexcept {
 }
 
 CacheStats KvCache::stats() const noexcept {
+  const Impl& impl = *impl_;
   CacheStats stats;
-  stats.limit_bytes = impl_->limit_bytes;
-  stats.reserved_bytes = impl_->budget.reserved_bytes;
-  for (const BlockPool& pool : impl_->pools) {
-    stats.used_bytes += static_cast<size_t>(pool.n_used()) * pool.block_bytes();
+  stats.limit_bytes = impl.limit_bytes;
+  stats.reserved_bytes = impl.budget.reserved_bytes;
+  for (const BlockPool& pool : impl.pools) {
+    int64_t n_shared = 0;
+    for (const BlockPool::Slab& slab : pool.slabs())
+      n_shared += std::count_if(slab.blocks.begin(), slab.blocks.end(),
+                                [](const BlockPool::Block& block) { return block.owners > 1; });
+    const auto bytes = [&pool](int64_t n) { return static_cast<size_t>(n) * pool.block_bytes(); };
+    stats.used_bytes += bytes(pool.n_used());
+    stats.shared_bytes += bytes(n_shared);
+    stats.prefix_bytes += bytes(pool.n_idle());
+    stats.unique_bytes += bytes(pool.n_used() - n_shared - pool.n_idle());
+    stats.free_bytes += bytes(pool.n_free());
     stats.n_blocks_used += pool.n_used();
+    stats.n_blocks_shared += n_shared;
     stats.n_blocks_free += pool.n_free();
   }
-  stats.n_sequences = static_cast<int>(impl_->places.size() - impl_->free_places.size());
+  for (const Impl::Place& place : impl.places) {
+    if (!place.alive) continue;
+    ++stats.n_sequences;
+    stats.n_tokens += place.cache.len();
+    stats.sink_bytes += place.sinks.size_bytes();
+    for (int g = 0; g < impl.n_groups(); ++g) {
+      const BlockTable& table = place.cache.table(g);
+      stats.table_bytes += static_cast<size_t>(table.n_blocks() - table.first_block()) * kTableEntryBytes;
+    }
+  }
+  const PrefixTreeStats tree = impl.prefixes.stats();
+  stats.table_bytes += tree.node_bytes;
+  stats.prefixes = impl.prefix_stats;
+  stats.prefixes.n_nodes = tree.n_nodes;
+  stats.prefixes.n_tokens = tree.n_tokens;
+  stats.prefixes.n_evicted_blocks = tree.n_evicted_blocks;
   return stats;
 }
 
@@ -373,12 +430,24 @@ CacheState KvCache::Impl::copy_state() const {
   state.reservation_alive = reservation_alive;
   state.n_free_sequences = static_cast<int>(free_places.size());
   for (size_t g = 0; g < pools.size(); ++g) state.groups.push_back(copy_pool(pools[g], layout.groups[g].window));
+  state.held.resize(pools.size());
   for (const Place& place : places) {
-    CacheState::Sequence sequence{place.cache.len(), place.cache.n_slots(), place.alive, {}};
-    for (size_t g = 0; g < pools.size(); ++g)
-      sequence.tables.push_back(copy_table(place.cache.table(static_cast<int>(g))));
+    CacheState::Sequence sequence;
+    sequence.len = place.cache.len();
+    sequence.n_slots = place.cache.n_slots();
+    sequence.begin = place.cache.begin();
+    sequence.alive = place.alive;
+    sequence.sink_bytes = place.sinks.size_bytes();
+    for (int g = 0; g < n_groups(); ++g)
+      sequence.tables.push_back(copy_table(place.cache.table(g), place.cache.first_slot(g)));
     state.sequences.push_back(std::move(sequence));
   }
+  prefixes.visit([&](const PrefixTree::Visited& node) {
+    for (int g = 0; g < n_groups(); ++g)
+      if (const BlockId id = node.blocks[static_cast<size_t>(g)]; id != BlockId{})
+        state.held[static_cast<size_t>(g)].push_back(id);
+  });
+  state.broken_tree = prefixes.broken_invariant();
   return state;
 }
 

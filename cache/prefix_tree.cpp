@@ -244,7 +244,7 @@ PrefixMatch PrefixTree::match(std::string_view salt, std::span<const int32_t> to
   else if (was_evicted(path.hash, next, found.n_known - n_full_tokens))
     found.why = PrefixMiss::evicted;
   else
-    found.why = path.root < 0 ? PrefixMiss::no_tree : PrefixMiss::diverged;
+    found.why = path.root < 0 ? PrefixMiss::unknown : PrefixMiss::diverged;
 
   if (path.last >= 0) use(found.partial_node >= 0 ? found.partial_node : path.last, 0);
   ++counters_.n_matches;

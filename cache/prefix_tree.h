@@ -9,20 +9,13 @@
 #include <string_view>
 #include <vector>
 
+#include "decant/stats.h"
+
 #include "cache/block_pool.h"
 #include "cache/prefix_nodes.h"
 #include "cache/recent_hashes.h"
 
 namespace decant::cache {
-
-/// Why a prefix ends where it does.
-enum class PrefixMiss : int32_t {
-  none,      ///< it doesn't: all tokens are there
-  no_tree,   ///< nothing is known under this salt
-  diverged,  ///< other sequences go on with other tokens, or none went further
-  evicted,   ///< more was known, and was evicted
-  window,    ///< more is known, but a window's blocks are gone
-};
 
 /// The longest known prefix of some tokens. Nodes are good until the tree changes; match() doesn't count.
 struct PrefixMatch {

@@ -7,59 +7,129 @@
 
 namespace decant::cache {
 
+void BlockTable::append(BlockId id, std::byte* block) noexcept {
+  if (n_blocks_ - base_ == capacity_) {  // what is gone at the front makes room
+    const int shift = n_gone_ - base_;
+    DECANT_CHECK(shift > 0, "no sequence has more blocks at a time than the table has room for");
+    std::move(blocks_ + shift, blocks_ + capacity_, blocks_);
+    std::move(ids_ + shift, ids_ + capacity_, ids_);
+    base_ = n_gone_;
+  }
+  ids_[n_blocks_ - base_] = id;
+  blocks_[n_blocks_ - base_] = block;
+  ++n_blocks_;
+}
+
 void BlockTable::share(BlockPool& pool, const BlockTable& other) noexcept {
   DECANT_CHECK(n_blocks_ == 0, "a fork begins with an empty table");
+  base_ = other.base_;
   n_blocks_ = other.n_blocks_;
-  n_outlived_ = other.n_outlived_;
-  std::copy_n(other.blocks_, n_blocks_, blocks_);
-  std::copy_n(other.ids_, n_blocks_, ids_);
-  for (int i = n_outlived_; i < n_blocks_; ++i) pool.share(ids_[i]);
+  n_gone_ = other.n_gone_;
+  std::copy_n(other.blocks_, n_blocks_ - base_, blocks_);
+  std::copy_n(other.ids_, n_blocks_ - base_, ids_);
+  for (int b = n_gone_; b < n_blocks_; ++b) pool.share(id(b));
+}
+
+void BlockTable::append_shared(BlockPool& pool, BlockId id) noexcept {
+  pool.share(id);
+  append(id, pool.data(id));
+}
+
+void BlockTable::append_gone() noexcept {
+  DECANT_CHECK(n_gone_ == n_blocks_, "only blocks at the front are gone");
+  append({}, nullptr);
+  ++n_gone_;
 }
 
 bool BlockTable::give_up_last(BlockPool& pool) noexcept {
-  const BlockId last = ids_[n_blocks_ - 1];
+  const BlockId last = id(n_blocks_ - 1);
   gave_up_last_ = pool.owners(last) > 1;
   if (gave_up_last_) pool.drop(last);
   return gave_up_last_;
 }
 
 void BlockTable::take_back_last(BlockPool& pool) noexcept {
-  if (std::exchange(gave_up_last_, false)) pool.share(ids_[n_blocks_ - 1]);
+  if (std::exchange(gave_up_last_, false)) pool.share(id(n_blocks_ - 1));
 }
 
 std::pair<const std::byte*, std::byte*> BlockTable::grow(BlockPool& pool, int n) noexcept {
-  const auto append = [&] {
-    ids_[n_blocks_] = pool.take();
-    blocks_[n_blocks_] = pool.data(ids_[n_blocks_]);
-    ++n_blocks_;
-  };
   std::pair<const std::byte*, std::byte*> move{nullptr, nullptr};
   if (std::exchange(gave_up_last_, false)) {
-    move.first = blocks_[--n_blocks_];  // still there: it was given up because another table has it
-    append();
-    move.second = blocks_[n_blocks_ - 1];
+    const BlockId copy = pool.take();
+    move = {block(n_blocks_ - 1), pool.data(copy)};  // still there: it was given up because it has another owner
+    ids_[n_blocks_ - 1 - base_] = copy;
+    blocks_[n_blocks_ - 1 - base_] = move.second;
   }
-  while (n_blocks_ < n) append();
+  while (n_blocks_ < n) {
+    const BlockId id = pool.take();
+    append(id, pool.data(id));
+  }
   return move;
+}
+
+int BlockTable::n_shared(const BlockPool& pool, int begin, int end) const noexcept {
+  int n = 0;
+  for (int b = begin; b < end; ++b) n += pool.owners(id(b)) > 1;
+  return n;
+}
+
+std::pair<const std::byte*, std::byte*> BlockTable::unshare(BlockPool& pool, int b) noexcept {
+  if (pool.owners(id(b)) == 1) return {nullptr, nullptr};
+  const BlockId fresh = pool.take();
+  const std::pair<const std::byte*, std::byte*> copy{block(b), pool.data(fresh)};
+  pool.drop(id(b));
+  ids_[b - base_] = fresh;
+  blocks_[b - base_] = copy.second;
+  return copy;
+}
+
+void BlockTable::renumber(int k) noexcept {
+  DECANT_CHECK(k <= n_gone_, "only what is gone can be left out");
+  const int unused = std::max(0, k - base_);  // entries that would get negative numbers
+  std::move(blocks_ + unused, blocks_ + (n_blocks_ - base_), blocks_);
+  std::move(ids_ + unused, ids_ + (n_blocks_ - base_), ids_);
+  base_ = base_ + unused - k;
+  n_blocks_ -= k;
+  n_gone_ -= k;
+}
+
+void BlockTable::prepend(BlockPool& pool) noexcept {
+  DECANT_CHECK(n_gone_ > 0, "there is a block before the first");
+  if (n_gone_ == base_) {
+    DECANT_CHECK(n_blocks_ - base_ < capacity_, "no sequence has more blocks at a time than the table has room for");
+    std::move_backward(blocks_, blocks_ + (n_blocks_ - base_), blocks_ + (n_blocks_ - base_ + 1));
+    std::move_backward(ids_, ids_ + (n_blocks_ - base_), ids_ + (n_blocks_ - base_ + 1));
+    --base_;
+  }
+  --n_gone_;
+  ids_[n_gone_ - base_] = pool.take();
+  blocks_[n_gone_ - base_] = pool.data(id(n_gone_));
 }
 
 void BlockTable::cut_back(BlockPool& pool, int n) noexcept {
   for (; n_blocks_ > n; --n_blocks_)
-    if (n_blocks_ > n_outlived_) pool.drop(ids_[n_blocks_ - 1]);
-  n_outlived_ = std::min(n_outlived_, n_blocks_);
+    if (n_blocks_ > n_gone_) pool.drop(id(n_blocks_ - 1));
+  n_gone_ = std::min(n_gone_, n_blocks_);
+  base_ = std::min(base_, n_blocks_);
 }
 
 void BlockTable::cut_front(BlockPool& pool, int n) noexcept {
-  for (; n_outlived_ < n; ++n_outlived_) {
-    pool.drop(ids_[n_outlived_]);
-    ids_[n_outlived_] = {};
-    blocks_[n_outlived_] = nullptr;
+  for (; n_gone_ < n; ++n_gone_) {
+    pool.drop(id(n_gone_));
+    ids_[n_gone_ - base_] = {};
+    blocks_[n_gone_ - base_] = nullptr;
   }
 }
 
 void SequenceCache::share(std::vector<BlockPool>& pools, const SequenceCache& other) noexcept {
-  for (size_t g = 0; g < tables_.size(); ++g) tables_[g].share(pools[g], other.tables_[g]);
+  for (size_t g = 0; g < tables_.size(); ++g) {
+    tables_[g].share(pools[g], other.tables_[g]);
+    first_slots_[g] = other.first_slots_[g];
+  }
   len_ = n_slots_ = other.len_;
+  n_pure_ = other.n_pure_;
+  begin_ = other.begin_;
+  keeps_front_ = other.keeps_front_;
 }
 
 void SequenceCache::plan(const BlockLayout& layout, std::vector<BlockPool>& pools, int n_slots,
@@ -84,8 +154,13 @@ void SequenceCache::grow(const BlockLayout& layout, std::vector<BlockPool>& pool
 
 void SequenceCache::commit(const BlockLayout& layout, std::vector<BlockPool>& pools) noexcept {
   len_ = n_slots_;
-  for (size_t g = 0; g < tables_.size(); ++g)
-    tables_[g].cut_front(pools[g], layout.outlived_blocks(layout.groups[g], len_));
+  for (size_t g = 0; g < tables_.size(); ++g) {
+    const GroupLayout& group = layout.groups[g];
+    if (group.window == 0 || keeps_front_) continue;
+    const int n_gone = layout.outlived_blocks(group, std::max(0, len_ - layout.rollback_tokens));
+    tables_[g].cut_front(pools[g], n_gone);
+    first_slots_[g] = std::max(first_slots_[g], n_gone * layout.block_tokens);
+  }
 }
 
 void SequenceCache::cut(const BlockLayout& layout, std::vector<BlockPool>& pools, int n_slots) noexcept {
@@ -93,13 +168,49 @@ void SequenceCache::cut(const BlockLayout& layout, std::vector<BlockPool>& pools
   for (size_t g = 0; g < tables_.size(); ++g) tables_[g].cut_back(pools[g], layout.blocks_for(n_slots));
   n_slots_ = n_slots;
   len_ = std::min(len_, n_slots);
+  if (n_pure_ >= len_) n_pure_ = kAll;  // nothing that was altered is left
+  if (n_slots > 0) return;
+  begin_ = 0;
+  std::fill(first_slots_.begin(), first_slots_.end(), 0);
+}
+
+void SequenceCache::clear(const BlockLayout& layout, std::vector<BlockPool>& pools) noexcept {
+  cut(layout, pools, 0);
+  keeps_front_ = false;
+}
+
+void SequenceCache::begin_with(int len, int n_pure, int begin, std::span<const int> first_slots) noexcept {
+  DECANT_CHECK(n_slots_ == 0, "a sequence begins once");
+  len_ = n_slots_ = len;
+  n_pure_ = n_pure < len ? n_pure : kAll;
+  begin_ = begin;
+  std::copy(first_slots.begin(), first_slots.end(), first_slots_.begin());
 }
 
 bool SequenceCache::can_cut(const BlockLayout& layout, int len) const noexcept {
   if (len == 0) return true;
-  for (size_t g = 0; g < tables_.size(); ++g)
-    if (tables_[g].n_outlived() > layout.outlived_blocks(layout.groups[g], len)) return false;
-  return true;
+  for (size_t g = 0; g < tables_.size(); ++g) {
+    const int window = layout.groups[g].window;
+    const int needed = std::max(begin_, window == 0 ? 0 : len - window + 1);
+    if (first_slots_[g] > needed) return false;
+  }
+  return len >= begin_;
+}
+
+void SequenceCache::close_gap(const BlockLayout& layout, std::vector<BlockPool>& pools, int new_len,
+                              int first) noexcept {
+  for (size_t g = 0; g < tables_.size(); ++g) tables_[g].cut_back(pools[g], layout.blocks_for(new_len));
+  len_ = n_slots_ = new_len;
+  mark_altered(first);
+}
+
+void SequenceCache::begin_at(const BlockLayout& layout, std::vector<BlockPool>& pools, int slot) noexcept {
+  begin_ = slot;
+  mark_altered(0);
+  for (size_t g = 0; g < tables_.size(); ++g) {
+    tables_[g].cut_front(pools[g], slot / layout.block_tokens);
+    first_slots_[g] = std::max(first_slots_[g], slot);
+  }
 }
 
 }  // namespace decant::cache

@@ -8,20 +8,13 @@
 #include <string>
 #include <vector>
 
+#include "decant/cache.h"
 #include "decant/dtype.h"
 #include "decant/result.h"
 
 #include "cache/input_file.h"
 
 namespace decant::cache {
-
-/// What a snapshot was made of and for. Free text, compared exactly.
-struct SnapshotIdentity {
-  std::string model;              ///< for people: its name
-  std::string model_fingerprint;  ///< of the weights
-  std::string numerics;           ///< whatever else decides a key's bits
-  bool operator==(const SnapshotIdentity&) const = default;
-};
 
 /// How the blocks' bytes are to be read.
 struct SnapshotLayout {

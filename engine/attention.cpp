@@ -36,25 +36,26 @@ void Attention::plan_decode(const cache::KvView& kv, const cache::AttentionQueri
   const cache::ChunkRange all = cache::attended_chunks(queries, params);
   const int n_chunks = all.last - all.first;
   if (n_chunks < 2 * kChunksPerPiece || n_partials_ + n_chunks > max_partials_) {
-    tasks_.push_back({kv, queries, all, -1});
+    tasks_.push_back({kv, queries, params, all, -1});
     return;
   }
   for (int first = all.first; first < all.last; first += kChunksPerPiece) {
     const cache::ChunkRange some{first, std::min(first + kChunksPerPiece, all.last)};
-    tasks_.push_back({kv, queries, some, n_partials_ + (first - all.first)});
+    tasks_.push_back({kv, queries, params, some, n_partials_ + (first - all.first)});
   }
-  merges_.push_back({kv, queries, n_partials_, n_chunks});
+  merges_.push_back({kv, queries, params, n_partials_, n_chunks});
   n_partials_ += n_chunks;
 }
 
 void Attention::run(ThreadPool& pool, const cache::KvCache& cache, const StepPlan& plan, int layer, int n_kv_heads,
-                    const cache::AttentionParams& params, const float* q, ptrdiff_t q_stride, float* out,
+                    cache::AttentionParams params, const float* q, ptrdiff_t q_stride, float* out,
                     ptrdiff_t out_stride) {
   const int n_group = shape_.n_heads / n_kv_heads;
   tasks_.clear();
   merges_.clear();
   n_partials_ = 0;
   for (const PlanEntry& entry : plan.entries) {
+    params.first_slot = entry.first_slot;
     for (int head = 0; head < n_kv_heads; ++head) {
       const cache::KvView kv = cache.view(entry.sequence, layer, head);
       for (int first = 0; first < entry.n_tokens; first += cache::kQueryTokens) {
@@ -70,7 +71,7 @@ void Attention::run(ThreadPool& pool, const cache::KvCache& cache, const StepPla
         if (entry.n_tokens == 1)
           plan_decode(kv, queries, params);
         else
-          tasks_.push_back({kv, queries, {}, -1});
+          tasks_.push_back({kv, queries, params, {}, -1});
       }
     }
   }
@@ -78,19 +79,19 @@ void Attention::run(ThreadPool& pool, const cache::KvCache& cache, const StepPla
   pool.for_each(static_cast<int>(tasks_.size()), [&](int i, int thread) {
     const Task& task = tasks_[static_cast<size_t>(i)];
     if (task.partial < 0) {
-      cache::attend(isa_, task.kv, task.queries, params, scratch(thread));
+      cache::attend(isa_, task.kv, task.queries, task.params, scratch(thread));
       return;
     }
     for (int chunk = task.chunks.first; chunk < task.chunks.last; ++chunk) {
       const auto at = static_cast<size_t>(task.partial + chunk - task.chunks.first) * n_group;
-      cache::attend_partial(isa_, task.kv, task.queries, params, chunk, m_.data() + at, l_.data() + at,
+      cache::attend_partial(isa_, task.kv, task.queries, task.params, chunk, m_.data() + at, l_.data() + at,
                             o_.data() + at * shape_.v_dim, scratch(thread));
     }
   });
   pool.for_each(static_cast<int>(merges_.size()), [&](int i, int) {
     const Merge& merge = merges_[static_cast<size_t>(i)];
     const auto at = static_cast<size_t>(merge.partial) * n_group;
-    cache::attend_merge(isa_, merge.kv, merge.queries, params, merge.n_chunks, m_.data() + at, l_.data() + at,
+    cache::attend_merge(isa_, merge.kv, merge.queries, merge.params, merge.n_chunks, m_.data() + at, l_.data() + at,
                         o_.data() + at * shape_.v_dim);
   });
 }

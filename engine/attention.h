@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "decant/attention.h"
+#include "decant/cache.h"
 #include "decant/detail/aligned_buffer.h"
 
-#include "cache/kv_cache.h"
 #include "engine/step_plan.h"
 #include "engine/thread_pool.h"
 
@@ -29,15 +29,16 @@ class Attention {
   Attention(const Shape& shape, Isa isa, int n_threads);
 
   /// q [n_tokens, n_heads, k_dim] rotated, rows q_stride floats apart; out [n_tokens, n_heads, v_dim], rows out_stride
-  /// apart. Keys and values of the step's own tokens are in the cache already.
+  /// apart. Keys and values of the step's own tokens are in the cache already. params.first_slot is each entry's own.
   void run(ThreadPool& pool, const cache::KvCache& cache, const StepPlan& plan, int layer, int n_kv_heads,
-           const cache::AttentionParams& params, const float* q, ptrdiff_t q_stride, float* out, ptrdiff_t out_stride);
+           cache::AttentionParams params, const float* q, ptrdiff_t q_stride, float* out, ptrdiff_t out_stride);
 
  private:
   /// Some query tokens of one sequence and kv head; all their chunks, or (partial ≥ 0) the chunks of `chunks` only.
   struct Task {
     cache::KvView kv;
     cache::AttentionQueries queries;
+    cache::AttentionParams params;
     cache::ChunkRange chunks;
     int partial = -1;  ///< where the first chunk's partial result goes
   };
@@ -45,6 +46,7 @@ class Attention {
   struct Merge {
     cache::KvView kv;
     cache::AttentionQueries queries;
+    cache::AttentionParams params;
     int partial = 0;
     int n_chunks = 0;
   };

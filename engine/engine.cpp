@@ -47,7 +47,8 @@ Status resolve(EngineOptions& options, const ModelInfo& model) {
 std::vector<cache::KvLayerShape> cache_shape(const model::ModelConfig& config) {
   std::vector<cache::KvLayerShape> layers;
   for (const model::LayerConfig& layer : config.layers)
-    layers.push_back({layer.n_kv_heads, config.head_dim, config.head_dim, layer.window});
+    layers.push_back(
+        {layer.n_kv_heads, config.head_dim, config.head_dim, layer.window, false, config.rope_inv_freq, 0});
   return layers;
 }
 
@@ -73,6 +74,9 @@ Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& mod
   if (!cache) return cache.error();
   impl->cache = std::move(*cache);
 
+  impl->has_windows = std::any_of(config.layers.begin(), config.layers.end(),
+                                  [](const model::LayerConfig& layer) { return layer.window > 0; });
+  impl->learned_positions = static_cast<bool>(impl->model->parts().weights.position_embedding);
   const Forward::Limits limits{o.max_step_tokens, o.max_logit_rows, o.max_sequences, o.n_ctx};
   impl->forward = std::make_unique<Forward>(impl->model->parts(), limits, impl->isa, *impl->pool);
   impl->sampler = std::make_unique<sampler::Sampler>(config.vocab_size);
@@ -85,6 +89,16 @@ Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& mod
   impl->log.info("{} threads, {} kernels, contexts of {} tokens, cache of {}/{}", o.n_threads, to_string(impl->isa),
                  o.n_ctx, to_string(o.cache.k_type), to_string(o.cache.v_type));
   return std::make_unique<Engine>(std::move(impl));
+}
+
+/// f(), where memory that runs out is an error: its text is short enough to need none.
+template <typename F>
+auto guarded(F f) -> decltype(f()) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::out_of_memory, "out of memory"};
+  }
 }
 
 }  // namespace
@@ -105,42 +119,12 @@ const char* to_string(FinishReason reason) noexcept {
   return "unknown";
 }
 
-Result<SequenceId> Engine::Impl::submit(Request&& request) {
-  const ModelInfo& info = model->info();
-  if (request.prompt.empty()) return Error{ErrorCode::invalid_argument, "the prompt is empty"};
-  if (request.prompt.size() > static_cast<size_t>(options.n_ctx))
-    return Error{ErrorCode::invalid_argument, detail::format("the prompt has {} tokens; the context holds {}",
-                                                             request.prompt.size(), options.n_ctx)};
-  for (const int32_t id : request.prompt)
-    if (id < 0 || id >= info.vocab_size)
-      return Error{ErrorCode::invalid_argument,
-                   detail::format("token id {} is outside the vocabulary of {}", id, info.vocab_size)};
-  if (Status valid = sampler::validate(request.sampling); !valid) return valid.error();
-  Sequence* const sequence = scheduler->free_slot();
-  if (sequence == nullptr)
-    return Error{ErrorCode::cache_full,
-                 detail::format("{} sequences are alive, which is the limit", options.max_sequences)};
-
-  const int n_prompt = static_cast<int>(request.prompt.size()), room = options.n_ctx - n_prompt;
-  std::vector<int32_t> ids = std::move(request.prompt);
-  ids.reserve(
-      static_cast<size_t>(n_prompt + (request.max_new_tokens < 0 ? room : std::min(room, request.max_new_tokens))));
-  Result<cache::SequenceIndex> place = cache->add_sequence();
-  if (!place) return place.error();
-  *sequence = Sequence{next_id++, *place, std::move(request), std::move(ids), n_prompt, 0};
-  return sequence->id;
-}
-
-void Engine::Impl::release(Sequence& sequence) noexcept {
-  cache->release(sequence.cache);
-  sequence.id = 0;
-}
-
 Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
   const detail::FpState fp_state;
   const int64_t start_ns = now_ns();
   events.clear();
   logit_rows.clear();
+  if (Status slid = slide(); !slid) return slid.error();
   StepPlan& plan = scheduler->plan();
   if (plan.empty()) return StepReport{{}, {}, {}, true};
   Result<cache::KvReservation> slots = reserve(plan);  // given back on scope exit unless committed
@@ -150,6 +134,10 @@ Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
   if (!logits) return logits.error();  // nothing a caller can see has changed
   const int64_t sample_ns = now_ns();
   if (Status picked = pick(plan, *logits); !picked) return picked.error();
+  if (has_windows)  // before windows give blocks back for good
+    for (const PlanEntry& entry : plan.entries)
+      if (const int bt = options.cache.block_tokens; (entry.first_pos + entry.n_tokens) / bt > entry.first_pos / bt)
+        publish(scheduler->slot(entry.slot));
   slots->commit();
   settle(plan, *logits);
 
@@ -178,17 +166,16 @@ Status Engine::Impl::pick(const StepPlan& plan, const LogitsView& logits) {
   picks.clear();
   for (const PlanEntry& entry : plan.entries) {
     const Sequence& sequence = scheduler->slot(entry.slot);
-    const bool wanted = entry.sample && sequence.request.max_new_tokens != 0 &&
-                        sequence.ids.size() < static_cast<size_t>(options.n_ctx);
-    if (!wanted) {
+    if (!entry.sample || sequence.n_tokens() >= sequence.limit) {
       picks.push_back({});
       continue;
     }
     const int row = entry.first_logit_row + entry.n_logit_rows - 1;
     const std::span<const float> last(logits.logits + row * logits.stride,
                                       static_cast<size_t>(model->info().vocab_size));
-    Result<sampler::Pick> picked =
-        sampler->pick(last, sequence.request.sampling, sequence.ids, static_cast<int64_t>(sequence.ids.size()));
+    const std::span<const int32_t> ids(sequence.ids);
+    const std::span<const int32_t> history = ids.last(std::min(ids.size(), static_cast<size_t>(options.n_ctx)));
+    Result<sampler::Pick> picked = sampler->pick(last, sequence.request.sampling, history, sequence.n_tokens());
     if (!picked) return picked.error();
     picks.push_back(*picked);
   }
@@ -205,7 +192,12 @@ void Engine::Impl::settle(const StepPlan& plan, const LogitsView& logits) {
                             logits.logits + entry.first_logit_row * logits.stride, static_cast<size_t>(logits.stride)});
     if (!entry.sample) continue;
     events.push_back(advance(sequence, picks[i]));
-    if (events.back().finish != FinishReason::none) release(sequence);
+    if (events.back().finish == FinishReason::none) continue;
+    publish(sequence);
+    if (sequence.request.keep)
+      sequence.paused = true;
+    else
+      release(sequence);
   }
 }
 
@@ -215,46 +207,79 @@ TokenEvent Engine::Impl::advance(Sequence& sequence, const sampler::Pick& pick) 
     event.finish = FinishReason::length;
     return event;
   }
+  if (sequence.ids.size() == sequence.ids.capacity()) {  // an endless text: the older half is forgotten
+    const auto n = static_cast<ptrdiff_t>(sequence.ids.size() / 2);
+    sequence.ids.erase(sequence.ids.begin(), sequence.ids.begin() + n);
+    sequence.ids_begin += static_cast<int>(n);
+  }
   sequence.ids.push_back(pick.token_id);
   const std::span<const int32_t> ends = model->end_ids();
   if (!sequence.request.ignore_end && std::find(ends.begin(), ends.end(), pick.token_id) != ends.end())
     event.finish = FinishReason::stop;
-  else if (sequence.n_generated() == sequence.request.max_new_tokens ||
-           sequence.ids.size() == static_cast<size_t>(options.n_ctx))
+  else if (sequence.n_tokens() >= sequence.limit)
     event.finish = FinishReason::length;
   return event;
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options) {
-  try {
-    return create_engine(std::move(model), options);
-  } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::out_of_memory, "no memory for the engine's buffers"};
-  }
+  return guarded([&] { return create_engine(std::move(model), options); });
 }
 
 Result<SequenceId> Engine::submit(Request request) {
-  try {
-    return impl_->submit(std::move(request));
-  } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::out_of_memory, "no memory for another sequence"};
-  }
+  return guarded([&] { return impl_->submit(std::move(request)); });
 }
 
 Result<StepReport> Engine::step(const std::stop_token& stop) {
-  try {
-    return impl_->step(stop);
-  } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::out_of_memory, "no memory for the step"};
-  }
+  return guarded([&] { return impl_->step(stop); });
 }
 
 Status Engine::cancel(SequenceId sequence) {
-  Sequence* const found = sequence > 0 ? impl_->scheduler->find(sequence) : nullptr;
-  if (found == nullptr) return Error{ErrorCode::invalid_argument, detail::format("sequence {} is not alive", sequence)};
-  impl_->release(*found);
-  return {};
+  return guarded([&] { return impl_->cancel(sequence); });
 }
+
+Result<SequenceId> Engine::fork(SequenceId sequence, const SamplingParams& sampling) {
+  return guarded([&] { return impl_->fork(sequence, sampling); });
+}
+
+Status Engine::truncate(SequenceId sequence, int n_tokens) {
+  return guarded([&] { return impl_->truncate(sequence, n_tokens); });
+}
+
+Status Engine::remove(SequenceId sequence, int first, int n) {
+  return guarded([&] { return impl_->remove(sequence, first, n); });
+}
+
+Status Engine::extend(SequenceId sequence, std::span<const int32_t> ids, int max_new_tokens) {
+  return guarded([&] { return impl_->extend(sequence, ids, max_new_tokens); });
+}
+
+Status Engine::set_sampling(SequenceId sequence, const SamplingParams& sampling) {
+  return guarded([&] { return impl_->set_sampling(sequence, sampling); });
+}
+
+Result<SequenceInfo> Engine::info(SequenceId sequence) const {
+  return guarded([&] { return impl_->info(sequence); });
+}
+
+Status Engine::save(SequenceId sequence, const std::string& path) {
+  return guarded([&] { return impl_->save(sequence, path); });
+}
+
+Result<SequenceId> Engine::restore(const std::string& path) {
+  return guarded([&] { return impl_->restore(path); });
+}
+
+Status Engine::save_prefixes(const std::string& path) const {
+  return guarded([&] { return impl_->cache->save_prefixes(path, impl_->identity()); });
+}
+
+Result<int64_t> Engine::restore_prefixes(const std::string& path) {
+  return guarded([&] { return impl_->cache->restore_prefixes(path, impl_->identity()); });
+}
+
+void Engine::forget_prefixes() noexcept { impl_->cache->forget_prefixes(); }
+void Engine::forget_prefixes(std::string_view salt) noexcept { impl_->cache->forget_prefixes(salt); }
+size_t Engine::cache_bytes_needed(int n_tokens) const noexcept { return impl_->cache->bytes_needed(n_tokens); }
 
 Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Engine::~Engine() = default;

@@ -4,10 +4,10 @@
 #include <memory>
 #include <vector>
 
+#include "decant/cache.h"
 #include "decant/detail/log.h"
 #include "decant/engine.h"
 
-#include "cache/kv_cache.h"
 #include "engine/forward.h"
 #include "engine/sampler/sampler.h"
 #include "engine/scheduler.h"
@@ -26,6 +26,8 @@ struct Engine::Impl {
   std::unique_ptr<sampler::Sampler> sampler;
   std::unique_ptr<Scheduler> scheduler;
   SequenceId next_id = 1;
+  bool has_windows = false;        ///< some layer's blocks are given back as a sequence grows
+  bool learned_positions = false;  ///< tokens can't be moved
 
   // A step's results, sized at creation.
   std::vector<cache::KvGrowth> growths;
@@ -35,9 +37,26 @@ struct Engine::Impl {
 
   Result<StepReport> step(const std::stop_token& stop);
   Result<SequenceId> submit(Request&& request);
+  Status cancel(SequenceId id);
   void release(Sequence& sequence) noexcept;
+  Result<SequenceId> fork(SequenceId id, const SamplingParams& sampling);
+  Status truncate(SequenceId id, int n_tokens);
+  Status remove(SequenceId id, int first, int n);
+  Status extend(SequenceId id, std::span<const int32_t> ids, int max_new_tokens);
+  Status set_sampling(SequenceId id, const SamplingParams& sampling);
+  Result<SequenceInfo> info(SequenceId id) const;
+  Status save(SequenceId id, const std::string& path);
+  Result<SequenceId> restore(const std::string& path);
+  cache::SnapshotIdentity identity() const;
 
  private:
+  Result<Sequence*> find(SequenceId id) const;
+  Status check_ids(std::span<const int32_t> ids) const;
+  Status check_window(const Request& request) const;
+  Status rewind(Sequence& sequence, int n_tokens);
+  void publish(const Sequence& sequence);
+  void publish_all();
+  Status slide();
   Result<cache::KvReservation> reserve(StepPlan& plan);
   Status pick(const StepPlan& plan, const LogitsView& logits);
   void settle(const StepPlan& plan, const LogitsView& logits);

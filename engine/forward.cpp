@@ -181,26 +181,30 @@ void Forward::append_keys_and_values(const StepPlan& plan, const cache::KvCache&
   const model::LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   const int n_kv_heads = config_.layers[static_cast<size_t>(layer)].n_kv_heads, dim = config_.head_dim;
   const int half = static_cast<int>(config_.rope_inv_freq.size());
-  const auto prepare = [&](float* heads, int n, const model::Vector& norm, int row) {
-    for (int head = 0; head < n; ++head) {
-      float* const x = heads + static_cast<ptrdiff_t>(head) * dim;
-      if (norm.size() > 0) kernels_.rms_norm(x, norm.data(), dim, config_.norm_eps, x);
-      if (half > 0) {
-        const ptrdiff_t at = static_cast<ptrdiff_t>(row) * half;
-        kernels_.rope(x, cos_.data() + at, sin_.data() + at, half);
-      }
-    }
+  const auto normalize_heads = [&](float* heads, int n, const model::Vector& norm) {
+    if (norm.size() == 0) return;
+    for (float* x = heads; x < heads + static_cast<ptrdiff_t>(n) * dim; x += dim)
+      kernels_.rms_norm(x, norm.data(), dim, config_.norm_eps, x);
+  };
+  const auto rotate_heads = [&](float* heads, int n, int row) {
+    if (half == 0) return;
+    const ptrdiff_t at = static_cast<ptrdiff_t>(row) * half;
+    for (float* x = heads; x < heads + static_cast<ptrdiff_t>(n) * dim; x += dim)
+      kernels_.rope(x, cos_.data() + at, sin_.data() + at, half);
   };
   for (const PlanEntry& entry : plan.entries)
     pool_.for_each(ceil_div(entry.n_tokens, kRowsPerPiece), [&](int piece, int) {
       const int end = std::min((piece + 1) * kRowsPerPiece, entry.n_tokens);
       for (int i = piece * kRowsPerPiece; i < end; ++i) {
-        const int row = entry.first_row + i;
+        const int row = entry.first_row + i, pos = entry.first_pos + i;
+        float* const q = q_.data() + row * q_stride_;
         float* const k = k_.data() + row * kv_stride_;
-        prepare(q_.data() + row * q_stride_, config_.n_heads, w.q_norm, row);
-        prepare(k, n_kv_heads, w.k_norm, row);
-        if (!cache.write(entry.sequence, layer, entry.first_pos + i, k, v_.data() + row * kv_stride_))
-          fail(kCacheOverflow);
+        normalize_heads(q, config_.n_heads, w.q_norm);
+        normalize_heads(k, n_kv_heads, w.k_norm);
+        if (pos < entry.n_sinks) cache.write_sink(entry.sequence, layer, pos, k);
+        rotate_heads(q, config_.n_heads, row);
+        rotate_heads(k, n_kv_heads, row);
+        if (!cache.write(entry.sequence, layer, pos, k, v_.data() + row * kv_stride_)) fail(kCacheOverflow);
       }
     });
 }

@@ -8,10 +8,10 @@
 #include <stop_token>
 #include <vector>
 
+#include "decant/cache.h"
 #include "decant/model.h"
 #include "decant/options.h"
 
-#include "cache/kv_cache.h"
 #include "engine/activations.h"
 #include "engine/attention.h"
 #include "engine/model/model_parts.h"

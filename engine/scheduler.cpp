@@ -33,7 +33,7 @@ StepPlan& Scheduler::plan() noexcept {
   plan_.n_logit_rows = 0;
   order_.clear();
   for (int i = 0; i < static_cast<int>(sequences_.size()); ++i)
-    if (sequences_[static_cast<size_t>(i)].id != 0) order_.push_back(i);
+    if (const Sequence& s = sequences_[static_cast<size_t>(i)]; s.id != 0 && !s.paused) order_.push_back(i);
   std::sort(order_.begin(), order_.end(), [&](int a, int b) {
     const Sequence &x = sequences_[static_cast<size_t>(a)], &y = sequences_[static_cast<size_t>(b)];
     const bool x_decodes = x.n_pending() == 1, y_decodes = y.n_pending() == 1;
@@ -41,7 +41,7 @@ StepPlan& Scheduler::plan() noexcept {
   });
   for (const int index : order_) {
     const Sequence& sequence = sequences_[static_cast<size_t>(index)];
-    int n = std::min(sequence.n_pending(), max_step_tokens_ - plan_.n_tokens());
+    int n = std::min({sequence.n_pending(), sequence.n_same_window(), max_step_tokens_ - plan_.n_tokens()});
     if (prefill_chunk_ > 0) n = std::min(n, prefill_chunk_);
     if (sequence.request.all_logits) n = std::min(n, max_logit_rows_ - plan_.n_logit_rows);
     if (n == sequence.n_pending() && plan_.n_logit_rows == max_logit_rows_) --n;  // its last token would want a row
@@ -61,9 +61,11 @@ void Scheduler::append(int index, int n_tokens) noexcept {
   entry.sample = n_tokens == sequence.n_pending();
   entry.n_logit_rows = sequence.request.all_logits ? n_tokens : (entry.sample ? 1 : 0);
   entry.first_logit_row = plan_.n_logit_rows;
+  entry.first_slot = sequence.slid_to > 0 ? sequence.slid_to - sequence.request.n_sinks : 0;
+  entry.n_sinks = sequence.endless() ? sequence.request.n_sinks : 0;
   plan_.n_logit_rows += entry.n_logit_rows;
-  plan_.token_ids.insert(plan_.token_ids.end(), sequence.ids.begin() + sequence.n_computed,
-                         sequence.ids.begin() + sequence.n_computed + n_tokens);
+  const auto first = sequence.ids.begin() + (sequence.n_computed - sequence.ids_begin);
+  plan_.token_ids.insert(plan_.token_ids.end(), first, first + n_tokens);
   plan_.entries.push_back(entry);
 }
 

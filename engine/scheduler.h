@@ -4,24 +4,44 @@
 #include <cstdint>
 #include <vector>
 
+#include "decant/cache.h"
 #include "decant/engine.h"
 
-#include "cache/kv_cache.h"
+#include "cache/kernels/attention_kernels.h"
 #include "engine/step_plan.h"
 
 namespace decant {
+
+/// Tokens by which the start of an endless text's window moves at a time: a chunk of attention, so that it doesn't
+/// depend on block sizes.
+inline constexpr int kSlideTokens = kernels::kChunkTokens;
 
 /// One growing text.
 struct Sequence {
   SequenceId id = 0;  ///< 0: the slot is free
   cache::SequenceIndex cache = 0;
   Request request;           ///< its prompt has moved into `ids`
-  std::vector<int32_t> ids;  ///< prompt and generated; never reallocated after submit
-  int n_prompt = 0;
-  int n_computed = 0;  ///< of ids: those whose keys and values are in the cache
+  std::vector<int32_t> ids;  ///< prompt and generated, from position ids_begin on; never reallocated but by extend
+  int ids_begin = 0;         ///< endless texts forget their oldest ids
+  int n_computed = 0;        ///< tokens whose keys and values are in the cache
+  int limit = 0;             ///< tokens at which it ends
+  int slid_to = 0;           ///< the first slot after the sinks; 0: nothing is forgotten yet
+  bool paused = false;       ///< ended, and kept
+  PrefixHit prefix;
 
-  int n_generated() const { return static_cast<int>(ids.size()) - n_prompt; }
-  int n_pending() const { return static_cast<int>(ids.size()) - n_computed; }
+  bool endless() const { return request.recent_window > 0; }
+  int n_tokens() const { return ids_begin + static_cast<int>(ids.size()); }
+  int n_pending() const { return n_tokens() - n_computed; }
+  /// Where the window of a query at pos starts, the sinks before it.
+  int window_start(int pos) const {
+    const int beyond = pos + 1 - request.recent_window;
+    return !endless() || beyond < 0 ? 0 : beyond / kSlideTokens * kSlideTokens;
+  }
+  /// The last of the next tokens that share the window of the first.
+  int n_same_window() const {
+    const int start = window_start(n_computed);
+    return endless() ? start + kSlideTokens + request.recent_window - 1 - n_computed : n_pending();
+  }
 };
 
 /// Which sequences advance in a step, and by how many tokens. Decoding sequences come first, one token each, then

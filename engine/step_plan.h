@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cache/kv_cache.h"
+#include "decant/cache.h"
 
 namespace decant {
 
@@ -18,6 +18,8 @@ struct PlanEntry {
   int n_logit_rows = 0;     ///< how many of its last tokens want logits
   int first_logit_row = 0;  ///< row of the first of those within the step's logits
   bool sample = false;      ///< the last token's logits choose the next token
+  int first_slot = 0;       ///< slots before it are not attended to
+  int n_sinks = 0;          ///< keys of tokens at positions below it are noted before rotation
 };
 
 /// What a step computes, as plain data. Rows of the batch are the entries' tokens, one after the other.

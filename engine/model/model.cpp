@@ -6,6 +6,7 @@
 #include "decant/detail/fp_state.h"
 #include "decant/detail/log.h"
 
+#include "cache/checksum.h"
 #include "engine/model/model_parts.h"
 #include "engine/thread_pool.h"
 
@@ -24,6 +25,17 @@ class Lap {
  private:
   std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
 };
+
+/// Of the weights, and of what the configuration alone says of how they are used.
+uint64_t fingerprint(const model::ModelConfig& config, uint64_t weights) {
+  std::string text = detail::format("{} {} {} {} {} {} {} {} {}", config.architecture, config.d_model, config.d_ff,
+                                    config.n_heads, config.head_dim, static_cast<int>(config.norm), config.norm_eps,
+                                    static_cast<int>(config.ffn), config.attention_scale);
+  for (const model::LayerConfig& layer : config.layers)
+    text += detail::format(" {} {}", layer.n_kv_heads, layer.window);
+  for (const double frequency : config.rope_inv_freq) text += detail::format(" {}", frequency);
+  return cache::checksum(std::as_bytes(std::span(text)), weights);
+}
 
 Result<std::shared_ptr<const Model>> open_model(const std::string& path, const ModelOptions& options) {
   const detail::FpState fp_state;
@@ -58,6 +70,7 @@ Result<std::shared_ptr<const Model>> open_model(const std::string& path, const M
   parts->info = std::move(description->info);
   parts->info.packed_bytes = parts->weights.packed_bytes;
   parts->config = std::move(description->config);
+  parts->info.fingerprint = detail::format("{:016x}", fingerprint(parts->config, parts->weights.fingerprint));
   parts->defaults = description->defaults;
   parts->end_ids = std::move(description->end_ids);
   parts->numerics = options.numerics;

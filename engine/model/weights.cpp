@@ -10,6 +10,7 @@
 
 #include "decant/detail/format.h"
 
+#include "cache/checksum.h"
 #include "engine/thread_pool.h"
 
 namespace decant::model {
@@ -53,8 +54,8 @@ class Loader {
  private:
   void plan(Weights& weights);
   void add(const MatrixSource& source, Matrix& matrix);
-  Status load_vector(const VectorSource& source, Vector& out) const;
-  Status load_vectors(Weights& weights) const;
+  Status load_vector(const VectorSource& source, Vector& out);
+  Status load_vectors(Weights& weights);
   Status pack(const Slice& slice, std::vector<std::byte>& file_bytes, std::vector<float>& floats,
               std::vector<std::byte>& row_bytes) const;
   Status read_rows(const MatrixSource& source, int64_t first, int64_t n, std::vector<std::byte>& out) const;
@@ -63,6 +64,7 @@ class Loader {
   const ModelDescription& description_;
   const ModelOptions& options_;
   std::vector<MatrixTask> tasks_;
+  uint64_t vectors_checksum_ = 0;
 };
 
 void Loader::add(const MatrixSource& source, Matrix& matrix) {
@@ -100,12 +102,13 @@ void Loader::plan(Weights& weights) {
   add(sources.head, weights.head);
 }
 
-Status Loader::load_vector(const VectorSource& source, Vector& out) const {
+Status Loader::load_vector(const VectorSource& source, Vector& out) {
   if (!source) return {};
   const quant::Format& format = quant::format(source.tensor->type);
   std::vector<std::byte> bytes(quant::row_bytes(format, source.size));
   const uint64_t offset = quant::row_bytes(format, source.begin);
   if (Status read = description_.files->read(*source.tensor, offset, bytes); !read) return read;
+  vectors_checksum_ = cache::checksum(bytes, vectors_checksum_);
   std::vector<float> values(static_cast<size_t>(source.size));
   format.decode_row(bytes.data(), static_cast<int>(source.size), values.data());
   // Filled up to whole tiles, so that a bias can be added to a whole tile's outputs.
@@ -116,7 +119,7 @@ Status Loader::load_vector(const VectorSource& source, Vector& out) const {
   return {};
 }
 
-Status Loader::load_vectors(Weights& weights) const {
+Status Loader::load_vectors(Weights& weights) {
   const WeightSources& sources = description_.weights;
   const auto load = [&](std::initializer_list<std::pair<const VectorSource*, Vector*>> pairs) -> Status {
     for (const auto& [from, to] : pairs)
@@ -232,6 +235,7 @@ Status Loader::run(Weights& weights, ThreadPool& pool) {
     std::vector<std::byte> file_bytes, row_bytes;
     std::vector<float> floats;
   };
+  std::vector<uint64_t> checksums(slices.size());  // taken while a slice is in the core's cache
   std::vector<Scratch> scratch(static_cast<size_t>(pool.n_threads()));
   pool.for_each(static_cast<int>(slices.size()), [&](int i, int thread) {
     if (stop.load(std::memory_order_relaxed)) return;
@@ -246,6 +250,7 @@ Status Loader::run(Weights& weights, ThreadPool& pool) {
         packed = Error{ErrorCode::out_of_memory, "no memory for a slice of the weights"};
       }
     }
+    checksums[static_cast<size_t>(i)] = cache::checksum(mine.file_bytes);
     if (!packed) {
       const std::lock_guard lock(mutex);
       if (outcome) outcome = std::move(packed);
@@ -257,6 +262,7 @@ Status Loader::run(Weights& weights, ThreadPool& pool) {
   });
   if (!outcome) return outcome;
   if (!weights.head) weights.head = weights.token_embedding;
+  weights.fingerprint = cache::checksum(std::as_bytes(std::span(checksums)), vectors_checksum_);
   return {};
 }
 

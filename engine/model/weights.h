@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "decant/detail/aligned_buffer.h"
@@ -65,6 +66,8 @@ class Arena {
 struct Weights {
   Arena arena;
   size_t packed_bytes = 0;
+  uint64_t fingerprint =
+      0;  ///< of all bytes as the file has them, in the order of the model; no matter how many threads
   Matrix token_embedding;
   Matrix position_embedding;
   std::vector<LayerWeights> layers;

@@ -23,17 +23,17 @@ inline constexpr int kQueryTokens = 16;   ///< most tokens of one call of attend
 /// K≤i and V≤i of one layer and kv head of one sequence, where they lie in the cache: nothing is copied. A slot is the
 /// place of one token; slot j belongs to position j. Made by the cache; valid until the cache changes.
 struct KvView {
-  std::byte* const* blocks =
-      nullptr;              ///< the sequence's block table, oldest first; null where a window gave a block back
-  size_t k_offset = 0;      ///< bytes from a block's start to this head's first K tile
-  size_t v_offset = 0;      ///< … and to its first V tile
-  size_t k_tile_bytes = 0;  ///< bytes of a K tile
-  size_t v_tile_bytes = 0;  ///< bytes of a V tile; 0 with v_in_k
-  int block_tokens = 0;     ///< slots of a block, a multiple of 16
-  int len = 0;              ///< slots written: positions [0, len)
-  int first = 0;            ///< first slot that is still there (a window gave back those before)
-  int k_dim = 0;            ///< channels of a key
-  int v_dim = 0;            ///< channels of a value
+  std::byte* const* blocks = nullptr;  ///< the sequence's blocks from first_block on; null where one was given back
+  int first_block = 0;                 ///< blocks before it have no entry: they were given back
+  size_t k_offset = 0;                 ///< bytes from a block's start to this head's first K tile
+  size_t v_offset = 0;                 ///< … and to its first V tile
+  size_t k_tile_bytes = 0;             ///< bytes of a K tile
+  size_t v_tile_bytes = 0;             ///< bytes of a V tile; 0 with v_in_k
+  int block_tokens = 0;                ///< slots of a block, a multiple of 16
+  int len = 0;                         ///< slots written: positions [0, len)
+  int first = 0;                       ///< first slot that is still there (a window gave back those before)
+  int k_dim = 0;                       ///< channels of a key
+  int v_dim = 0;                       ///< channels of a value
   KvType k_type = KvType::f16;
   KvType v_type = KvType::f16;  ///< not read with v_in_k
   /// Values are the first v_dim ≤ k_dim channels of the keys and stored with them only, as latent attention has them.
@@ -47,8 +47,8 @@ struct KvView {
 
  private:
   std::byte* tile(int i, size_t offset, size_t tile_bytes) const {
-    const int per_block = block_tokens / kTileTokens;
-    std::byte* const block = blocks[i / per_block];
+    const int per_block = block_tokens / kTileTokens, b = i / per_block;
+    std::byte* const block = b < first_block ? nullptr : blocks[b - first_block];
     return block == nullptr ? nullptr : block + offset + static_cast<size_t>(i % per_block) * tile_bytes;
   }
 };

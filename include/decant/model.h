@@ -33,6 +33,7 @@ struct ModelInfo {
   int64_t n_params = 0;     ///< elements of all tensors, a tied head counted once
   size_t file_bytes = 0;    ///< bytes of the weights in the file
   size_t packed_bytes = 0;  ///< bytes of the weights in memory
+  std::string fingerprint;  ///< of the weights and what is computed with them: 16 hexadecimal digits
   bool tied_head = false;
   bool has_chat_template = false;
 };

@@ -52,6 +52,12 @@ struct CacheOptions {
   /// Bytes that all slabs of the cache may take together; reserve() answers `cache_full` beyond. 0: no limit
   /// but what n_ctx and max_sequences allow.
   size_t limit_bytes = 0;
+  /// Bytes of blocks that are kept though no sequence uses them, because a later prompt may begin alike. They make way
+  /// where limit_bytes asks for it. 0: prefixes are not shared. Never changes a bit of the output.
+  size_t prefix_bytes = size_t{256} << 20;
+  /// Tokens that layers with a window keep beyond it, so that a truncation by that many costs nothing. A deeper one
+  /// makes them be computed again.
+  int rollback_tokens = 0;
 };
 
 struct EngineOptions {

@@ -6,8 +6,9 @@
 
 #include <doctest/doctest.h>
 
+#include "decant/cache.h"
+
 #include "cache/kernels/attention_kernels.h"
-#include "cache/kv_cache.h"
 
 namespace decant::cache {
 namespace {

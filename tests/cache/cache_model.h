@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "cache/kv_cache.h"
+#include "decant/cache.h"
 
 namespace decant::test {
 

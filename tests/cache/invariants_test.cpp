@@ -21,14 +21,15 @@ CacheState sound_state() {
   state.reserved_bytes = 6 * 64;
   state.n_free_sequences = 1;
 
-  CacheState::Group full{0, 64, 3, 1, {{memory, 4 * 64, {1, 1, 1, 0}, {3}, 3, true}, {}}};
-  CacheState::Group windowed{16, 64, 2, 0, {{memory + 4 * 64, 2 * 64, {1, 1}, {}, 2, false}}};
+  CacheState::Group full{0, 64, 3, 1, {{memory, 4 * 64, {1, 1, 1, 0}, {false, false, false, false}, {3}, 3, true}, {}}};
+  CacheState::Group windowed{16, 64, 2, 0, {{memory + 4 * 64, 2 * 64, {1, 1}, {false, false}, {}, 2, false}}};
   state.groups = {full, windowed};
 
-  CacheState::Sequence sequence{40, 40, true, {}};
-  sequence.tables.push_back({{{0, 0}, {0, 1}, {0, 2}}, {memory, memory + 64, memory + 128}, 0});
-  sequence.tables.push_back({{{}, {0, 0}, {0, 1}}, {nullptr, memory + 256, memory + 320}, 1});
-  state.sequences = {sequence, {0, 0, false, {{}, {}}}};
+  CacheState::Sequence sequence{40, 40, 0, 0, true, {}};
+  sequence.tables.push_back({{{0, 0}, {0, 1}, {0, 2}}, {memory, memory + 64, memory + 128}, 0, 0, 0});
+  sequence.tables.push_back({{{}, {0, 0}, {0, 1}}, {nullptr, memory + 256, memory + 320}, 0, 1, 16});
+  state.sequences = {sequence, {0, 0, 0, 0, false, {{}, {}}}};
+  state.held.resize(2);
   return state;
 }
 
@@ -51,8 +52,10 @@ TEST_CASE("invariants: each broken one is found and named") {
     std::function<void(CacheState&)> breaks;
   };
   const std::vector<Case> cases = {
-      {"has 2 owners, tables name it 1 times", [](CacheState& s) { s.groups[0].slabs[0].owners[1] = 2; }},
-      {"has 1 owners, tables name it 0 times", [](CacheState& s) { s.groups[0].slabs[0].owners[3] = 1; }},
+      {"has 2 owners, tables name it 1 times, the tree never",
+       [](CacheState& s) { s.groups[0].slabs[0].owners[1] = 2; }},
+      {"has 1 owners, tables name it 0 times, the tree never",
+       [](CacheState& s) { s.groups[0].slabs[0].owners[3] = 1; }},
       {"is free but owned", [](CacheState& s) { s.groups[0].slabs[0].free_list = {2}; }},
       {"circular free list",
        [](CacheState& s) {
@@ -65,7 +68,7 @@ TEST_CASE("invariants: each broken one is found and named") {
       {"isn't empty", [](CacheState& s) { s.groups[0].slabs[1].n_used = 1; }},
       {"stands empty",
        [](CacheState& s) {
-         s.groups[0].slabs[1] = {s.groups[0].slabs[0].data + 4096, 64, {0}, {0}, 0, true};
+         s.groups[0].slabs[1] = {s.groups[0].slabs[0].data + 4096, 64, {0}, {false}, {0}, 0, true};
          s.groups[0].n_free = 2;
          s.reserved_bytes += 64;
        }},
@@ -87,7 +90,28 @@ TEST_CASE("invariants: each broken one is found and named") {
       {"tokens in", [](CacheState& s) { s.max_tokens = 39; }},
       {"is gone but has slots", [](CacheState& s) { s.sequences[0].alive = false; }},
       {"places are free", [](CacheState& s) { s.n_free_sequences = 2; }},
-      {"only 0 are outlived", [](CacheState& s) { s.groups[1].window = 32; }},
+      {"only those before 9 may be", [](CacheState& s) { s.groups[1].window = 32; }},
+      {"only those before 0 may be", [](CacheState& s) { s.sequences[0].tables[0].first_slot = 1; }},
+      {"1 blocks are gone, slots from 15", [](CacheState& s) { s.sequences[0].tables[1].first_slot = 15; }},
+      {"is being written and shared",
+       [](CacheState& s) {
+         s.reservation_alive = true;
+         s.sequences[0].len = 39;
+         s.groups[0].slabs[0].owners[2] = 2;
+       }},
+      {"are marked as the tree's, its nodes name 0", [](CacheState& s) { s.groups[0].slabs[0].held[0] = true; }},
+      {"that isn't marked",
+       [](CacheState& s) {
+         s.groups[0].slabs[0].held[0] = true;
+         s.held[0] = {{0, 1}};
+       }},
+      {"the tree once",
+       [](CacheState& s) {
+         s.groups[0].slabs[0].held[0] = true;
+         s.held[0] = {{0, 0}};
+       }},
+      {"branch", [](CacheState& s) { s.broken_tree = "a branch is loose"; }},
+      {"are counted", [](CacheState& s) { s.sequences[0].sink_bytes = 4096; }},
       {"isn't null", [](CacheState& s) { s.sequences[0].tables[1].blocks[0] = s.groups[1].slabs[0].data; }},
       {"names no block",
        [](CacheState& s) {

@@ -113,9 +113,9 @@ class Schedule {
       const int oldest = layers_[l].window == 0 ? 0 : std::max(0, len - layers_[l].window + 1);
       needed_is_there = needed_is_there && oldest / view.block_tokens * view.block_tokens >= view.first;
     }
-    const bool done = cache_->truncate(s, len).ok();
-    REQUIRE(done == (needed_is_there || len == 0));
-    if (done) plain.cut(len);
+    const int kept = *cache_->truncate(s, len);
+    REQUIRE(kept == (needed_is_there ? len : 0));
+    plain.cut(kept);
   }
 
   void grow() {

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cache/kv_cache.h"
-
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -8,6 +6,8 @@
 #include <vector>
 
 #include <doctest/doctest.h>
+
+#include "decant/cache.h"
 
 #include "tests/cache/cache_model.h"
 
@@ -318,21 +318,35 @@ TEST_CASE("kv_cache: a truncated and regrown sequence is as one that was never g
   CHECK(cache->truncate(5, 0).error().code == ErrorCode::invalid_argument);
 }
 
-TEST_CASE("kv_cache: truncating to where a window gave slots back is refused, except to nothing") {
+TEST_CASE("kv_cache: windows keep as many tokens more as truncations may take back") {
+  CacheOptions options = cache_options(KvType::f32, 16);
+  options.rollback_tokens = 40;
+  auto cache = make_cache(kMixed, options, 1, 300);
+  const SequenceIndex s = *cache->add_sequence();
+  PlainCache plain(kMixed);
+  for (int round = 0; round < 4; ++round) {
+    append(*cache, s, plain, 50, 4);
+    REQUIRE(*cache->truncate(s, plain.len() - 40) == plain.len() - 40);
+    plain.cut(plain.len() - 40);
+    CHECK(test::same_contents(*cache, s, plain, kMixed));
+    append(*cache, s, plain, 30, 4, 1000);
+    CHECK(cache->check_invariants() == "");
+  }
+  CHECK(cache->view(s, 0, 0).first == (170 - 40 - 16 + 1) / 16 * 16);
+}
+
+TEST_CASE("kv_cache: truncating to where a window gave slots back leaves nothing, to be computed again") {
   auto cache = make_cache(kMixed, cache_options(KvType::f32, 16), 1, 200);
   const SequenceIndex s = *cache->add_sequence();
   PlainCache plain(kMixed);
   append(*cache, s, plain, 100, 4);
   CHECK(cache->view(s, 0, 0).first == 80);  // a query at 100 attends to 85 and later
-  const CacheStats before = cache->stats();
-  CHECK(cache->truncate(s, 94).error().code == ErrorCode::invalid_argument);
-  CHECK(same_stats(cache->stats(), before));
-  CHECK(cache->length(s) == 100);
-  REQUIRE(cache->truncate(s, 95).ok());
+  CHECK(*cache->truncate(s, 95) == 95);
   plain.cut(95);
   CHECK(test::same_contents(*cache, s, plain, kMixed));
   CHECK(cache->check_invariants() == "");
-  REQUIRE(cache->truncate(s, 0).ok());
+  CHECK(*cache->truncate(s, 94) == 0);
+  CHECK(cache->length(s) == 0);
   CHECK(cache->stats().reserved_bytes == 0);
   plain.cut(0);
   append(*cache, s, plain, 50, 4);

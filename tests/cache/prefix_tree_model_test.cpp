@@ -161,7 +161,7 @@ class Model {
       REQUIRE(was_evicted);
       ++n_remembered;
     } else {
-      REQUIRE(match.why == (any ? PrefixMiss::diverged : PrefixMiss::no_tree));
+      REQUIRE(match.why == (any ? PrefixMiss::diverged : PrefixMiss::unknown));
       n_forgotten += was_evicted;
     }
   }

@@ -96,7 +96,7 @@ TEST_CASE("prefix_tree: a salt sees only what was inserted under it") {
   c.know(count_from(0, 4), 0, std::string("tenant\0a", 8));
   CHECK(n_found(c, count_from(0, 8), "tenant a") == 8);
   CHECK(n_found(c, count_from(0, 8), std::string("tenant\0a", 8)) == 4);
-  CHECK(c.tree.match("", count_from(0, 8)).why == PrefixMiss::no_tree);
+  CHECK(c.tree.match("", count_from(0, 8)).why == PrefixMiss::unknown);
   CHECK(c.tree.match("tenant", count_from(0, 8)).n_tokens == 0);
   c.tree.clear("tenant a");
   CHECK(n_found(c, count_from(0, 8), "tenant a") == 0);
@@ -297,11 +297,11 @@ TEST_CASE("prefix_tree: a miss after eviction says so, even when nothing else is
   while (c.tree.evict_one()) continue;
   CHECK(c.tree.stats().n_nodes == 0);
   CHECK(c.tree.match("", count_from(0, 12)).why == PrefixMiss::evicted);
-  CHECK(c.tree.match("", count_from(1, 12)).why == PrefixMiss::no_tree);
-  CHECK(c.tree.match("other", count_from(0, 12)).why == PrefixMiss::no_tree);
+  CHECK(c.tree.match("", count_from(1, 12)).why == PrefixMiss::unknown);
+  CHECK(c.tree.match("other", count_from(0, 12)).why == PrefixMiss::unknown);
   c.know(count_from(0, 4));
   c.tree.clear("");
-  CHECK(c.tree.match("", count_from(0, 4)).why == PrefixMiss::no_tree);
+  CHECK(c.tree.match("", count_from(0, 4)).why == PrefixMiss::unknown);
 }
 
 TEST_CASE("prefix_tree: the least recently used leaf goes first, and a parent after its children") {

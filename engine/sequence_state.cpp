@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/sequence_state.h"
+
+#include <limits>
+#include <string_view>
+
+#include "decant/detail/format.h"
+
+#include "engine/model/json.h"
+
+namespace decant {
+
+namespace {
+
+using model::Json;
+
+constexpr int kVersion = 1;
+
+}  // namespace
+
+std::string encode_sequence(const Sequence& sequence) {
+  const SamplingParams& s = sequence.request.sampling;
+  Json sampling = {{"temperature", s.temperature},
+                   {"top_k", s.top_k},
+                   {"top_p", s.top_p},
+                   {"min_p", s.min_p},
+                   {"typical_p", s.typical_p},
+                   {"epsilon_cutoff", s.epsilon_cutoff},
+                   {"eta_cutoff", s.eta_cutoff},
+                   {"repetition_penalty", s.repetition_penalty},
+                   {"no_repeat_ngram_size", s.no_repeat_ngram_size},
+                   {"seed", s.seed}};
+  const Json state = {{"version", kVersion},
+                      {"ids", sequence.ids},
+                      {"ids_begin", sequence.ids_begin},
+                      {"n_computed", sequence.n_computed},
+                      {"slid_to", sequence.slid_to},
+                      {"recent_window", sequence.request.recent_window},
+                      {"n_sinks", sequence.request.n_sinks},
+                      {"ignore_end", sequence.request.ignore_end},
+                      {"share_prefix", sequence.request.share_prefix},
+                      {"sampling", std::move(sampling)}};
+  return state.dump();
+}
+
+Result<Sequence> decode_sequence(std::span<const std::byte> text, const std::string& path) {
+  const auto bad = [&path](std::string_view what) {
+    return Error{ErrorCode::bad_format, detail::format("{}: the state of the sequence: {}", path, what)};
+  };
+  Result<Json> state = model::parse_json_object({reinterpret_cast<const char*>(text.data()), text.size()}, path);
+  if (!state) return state.error();
+  model::JsonFields fields(*state, path);
+  const int64_t version = fields.required_integer("version");
+  if (fields.status() && version > kVersion)
+    return Error{
+        ErrorCode::unsupported,
+        detail::format("{}: the state of the sequence has version {}, this decant knows {}", path, version, kVersion)};
+  const auto count = [&](const char* key) {
+    const int64_t n = fields.required_integer(key);
+    if (n < 0 || n > std::numeric_limits<int>::max()) fields.fail(bad(detail::format("{} is {}", key, n)));
+    return fields.status() ? static_cast<int>(n) : 0;
+  };
+  Sequence sequence;
+  sequence.ids_begin = count("ids_begin");
+  sequence.n_computed = count("n_computed");
+  sequence.slid_to = count("slid_to");
+  sequence.request.recent_window = count("recent_window");
+  sequence.request.n_sinks = count("n_sinks");
+  sequence.request.ignore_end = fields.boolean("ignore_end").value_or(false);
+  sequence.request.share_prefix = fields.boolean("share_prefix").value_or(true);
+  if (!fields.status()) return fields.status().error();
+
+  const Json* const ids = fields.find("ids");
+  const Json* const sampling = fields.find("sampling");
+  if (ids == nullptr || !ids->is_array() || sampling == nullptr || !sampling->is_object())
+    return bad("ids or sampling is missing");
+  sequence.ids.reserve(ids->size());
+  for (const Json& id : *ids) {
+    if (!id.is_number_integer() || id < 0 || id > std::numeric_limits<int32_t>::max())
+      return bad("an id is no token id");
+    sequence.ids.push_back(id.get<int32_t>());
+  }
+  const int64_t n_tokens = sequence.ids_begin + static_cast<int64_t>(sequence.ids.size());
+  if (n_tokens > std::numeric_limits<int>::max() || n_tokens < 1 || sequence.n_computed > n_tokens ||
+      sequence.n_computed < sequence.ids_begin || sequence.slid_to > sequence.n_computed)
+    return bad("counts of tokens contradict each other");
+
+  model::JsonFields s(*sampling, path);
+  SamplingParams& params = sequence.request.sampling;
+  const auto number = [&s](const char* key, float& out) { out = static_cast<float>(s.number(key).value_or(out)); };
+  const auto integer = [&](const char* key, int& out) {
+    const int64_t n = s.integer(key).value_or(out);
+    if (n < 0 || n > std::numeric_limits<int>::max())
+      s.fail(bad(detail::format("{} is {}", key, n)));
+    else
+      out = static_cast<int>(n);
+  };
+  number("temperature", params.temperature);
+  integer("top_k", params.top_k);
+  number("top_p", params.top_p);
+  number("min_p", params.min_p);
+  number("typical_p", params.typical_p);
+  number("epsilon_cutoff", params.epsilon_cutoff);
+  number("eta_cutoff", params.eta_cutoff);
+  number("repetition_penalty", params.repetition_penalty);
+  integer("no_repeat_ngram_size", params.no_repeat_ngram_size);
+  const Json* const seed = s.find("seed");
+  if (seed == nullptr || !seed->is_number_unsigned()) return bad("seed is missing");
+  params.seed = seed->get<uint64_t>();
+  if (!s.status()) return s.status().error();
+  return sequence;
+}
+
+}  // namespace decant

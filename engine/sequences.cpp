@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What an embedder does to sequences between steps.
+
+#include <algorithm>
+#include <limits>
+
+#include "decant/detail/format.h"
+#include "decant/detail/fp_state.h"
+
+#include "engine/engine_impl.h"
+#include "engine/sequence_state.h"
+
+namespace decant {
+
+namespace {
+
+constexpr int kMaxSinks = 64;
+constexpr int kEndless = std::numeric_limits<int>::max() - (1 << 20);  // positions are ints
+
+/// Tokens at which a sequence of n_tokens ends that may grow by max_new_tokens.
+int limit_of(const Request& request, int n_tokens, int max_new_tokens, int n_ctx) {
+  const int most = request.recent_window > 0 ? kEndless : n_ctx;
+  return max_new_tokens < 0 || max_new_tokens > most - n_tokens ? most : n_tokens + max_new_tokens;
+}
+
+}  // namespace
+
+Result<Sequence*> Engine::Impl::find(SequenceId id) const {
+  Sequence* const found = id > 0 ? scheduler->find(id) : nullptr;
+  if (found == nullptr) return Error{ErrorCode::invalid_argument, detail::format("sequence {} is not alive", id)};
+  return found;
+}
+
+Status Engine::Impl::check_ids(std::span<const int32_t> ids) const {
+  for (const int32_t id : ids)
+    if (id < 0 || id >= model->info().vocab_size)
+      return Error{ErrorCode::invalid_argument,
+                   detail::format("token id {} is outside the vocabulary of {}", id, model->info().vocab_size)};
+  return {};
+}
+
+Status Engine::Impl::check_window(const Request& request) const {
+  if (request.recent_window == 0) return {};
+  if (learned_positions)
+    return Error{ErrorCode::unsupported, "this model learned its positions: a text cannot go on past them"};
+  if (request.n_sinks < 1 || request.n_sinks > kMaxSinks)
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("n_sinks is {}; 1 to {} is possible", request.n_sinks, kMaxSinks)};
+  if (request.recent_window < 0 || request.recent_window > options.n_ctx - request.n_sinks - kSlideTokens)
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("recent_window is {}; with {} sinks and a context of {}, 1 to {} is possible",
+                                request.recent_window, request.n_sinks, options.n_ctx,
+                                options.n_ctx - request.n_sinks - kSlideTokens)};
+  return {};
+}
+
+Result<SequenceId> Engine::Impl::submit(Request&& request) {
+  if (request.prompt.empty()) return Error{ErrorCode::invalid_argument, "the prompt is empty"};
+  if (request.prompt.size() > static_cast<size_t>(options.n_ctx))
+    return Error{ErrorCode::invalid_argument, detail::format("the prompt has {} tokens; the context holds {}",
+                                                             request.prompt.size(), options.n_ctx)};
+  if (Status known = check_ids(request.prompt); !known) return known.error();
+  if (Status valid = sampler::validate(request.sampling); !valid) return valid.error();
+  if (Status valid = check_window(request); !valid) return valid.error();
+  Sequence* const slot = scheduler->free_slot();
+  if (slot == nullptr)
+    return Error{ErrorCode::cache_full,
+                 detail::format("{} sequences are alive, which is the limit", options.max_sequences)};
+
+  Sequence sequence;
+  sequence.ids = std::move(request.prompt);
+  const auto n_prompt = static_cast<int>(sequence.ids.size());
+  sequence.limit = limit_of(request, n_prompt, request.max_new_tokens, options.n_ctx);
+  sequence.request = std::move(request);
+  sequence.ids.reserve(static_cast<size_t>(std::min(sequence.limit, 2 * options.n_ctx)));
+  Result<cache::SequenceIndex> place = cache->add_sequence();
+  if (!place) return place.error();
+  sequence.cache = *place;
+  if (sequence.endless())
+    if (Status kept = cache->keep_sinks(*place, sequence.request.n_sinks); !kept) {
+      cache->release(*place);
+      return kept.error();
+    }
+  if (sequence.request.share_prefix && !sequence.endless() && !sequence.request.all_logits) {
+    publish_all();
+    // The last token is computed in any case: its logits are wanted.
+    sequence.prefix = cache->adopt_prefix(*place, sequence.request.prefix_salt,
+                                          std::span(sequence.ids).first(static_cast<size_t>(n_prompt) - 1));
+    sequence.n_computed = sequence.prefix.n_tokens;
+  } else {
+    sequence.prefix.why = PrefixMiss::off;
+  }
+  sequence.id = next_id++;
+  *slot = std::move(sequence);
+  return slot->id;
+}
+
+void Engine::Impl::release(Sequence& sequence) noexcept {
+  cache->release(sequence.cache);
+  sequence.id = 0;
+}
+
+Status Engine::Impl::cancel(SequenceId id) {
+  Result<Sequence*> sequence = find(id);
+  if (!sequence) return sequence.error();
+  publish(**sequence);
+  release(**sequence);
+  return {};
+}
+
+void Engine::Impl::publish(const Sequence& sequence) {
+  if (!sequence.request.share_prefix || sequence.endless()) return;
+  cache->publish_prefix(sequence.cache, sequence.request.prefix_salt, sequence.ids, sequence.request.prefix_priority);
+}
+
+// What those that are still growing know so far.
+void Engine::Impl::publish_all() {
+  for (int i = 0; i < options.max_sequences; ++i)
+    if (const Sequence& sequence = scheduler->slot(i); sequence.id != 0) publish(sequence);
+}
+
+// Endless texts forget what their next token no longer attends to.
+Status Engine::Impl::slide() {
+  for (int i = 0; i < options.max_sequences; ++i) {
+    Sequence& sequence = scheduler->slot(i);
+    if (sequence.id == 0 || sequence.paused || !sequence.endless()) continue;
+    const int start = sequence.window_start(sequence.n_computed);
+    if (start <= sequence.slid_to) continue;
+    if (Status slid = cache->slide(sequence.cache, start); !slid) return slid;
+    sequence.slid_to = start;
+  }
+  return {};
+}
+
+Result<SequenceId> Engine::Impl::fork(SequenceId id, const SamplingParams& sampling) {
+  if (Status valid = sampler::validate(sampling); !valid) return valid.error();
+  Result<Sequence*> original = find(id);
+  if (!original) return original.error();
+  Sequence* const slot = scheduler->free_slot();
+  if (slot == nullptr)
+    return Error{ErrorCode::cache_full,
+                 detail::format("{} sequences are alive, which is the limit", options.max_sequences)};
+  Sequence copy = **original;
+  copy.ids.reserve((*original)->ids.capacity());
+  copy.request.sampling = sampling;
+  Result<cache::SequenceIndex> place = cache->fork(copy.cache);
+  if (!place) return place.error();
+  copy.cache = *place;
+  copy.id = next_id++;
+  *slot = std::move(copy);
+  return slot->id;
+}
+
+// Makes the token after the first n_tokens the next one to compute; the cache may fall back further.
+Status Engine::Impl::rewind(Sequence& sequence, int n_tokens) {
+  if (sequence.n_computed <= n_tokens) return {};
+  Result<int> kept = cache->truncate(sequence.cache, n_tokens);
+  if (!kept) return kept.error();
+  sequence.n_computed = *kept;
+  return {};
+}
+
+Status Engine::Impl::truncate(SequenceId id, int n_tokens) {
+  Result<Sequence*> found = find(id);
+  if (!found) return found.error();
+  Sequence& sequence = **found;
+  const int least = std::max(1, sequence.slid_to + (sequence.slid_to > 0 ? sequence.request.recent_window : 0));
+  if (n_tokens < least || n_tokens > sequence.n_tokens())
+    return Error{ErrorCode::invalid_argument, detail::format("sequence {} can be cut to {} to {} tokens, not to {}", id,
+                                                             least, sequence.n_tokens(), n_tokens)};
+  if (Status rewound = rewind(sequence, n_tokens - 1); !rewound) return rewound;
+  sequence.ids.resize(static_cast<size_t>(n_tokens - sequence.ids_begin));
+  return {};
+}
+
+Status Engine::Impl::remove(SequenceId id, int first, int n) {
+  Result<Sequence*> found = find(id);
+  if (!found) return found.error();
+  Sequence& sequence = **found;
+  if (learned_positions)
+    return Error{ErrorCode::unsupported, "this model learned its positions: tokens cannot move to others"};
+  if (sequence.endless() || first < 0 || n < 0 || first > sequence.n_computed || n > sequence.n_computed - first ||
+      n == sequence.n_tokens())
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("sequence {}: {} tokens from {} on cannot be taken out of {}", id, n, first,
+                                sequence.n_computed)};
+  Status removed = cache->remove(sequence.cache, first, n);
+  if (!removed && removed.error().code != ErrorCode::non_finite) return removed;
+  sequence.n_computed = cache->length(sequence.cache);
+  sequence.ids.erase(sequence.ids.begin() + first, sequence.ids.begin() + first + n);
+  return removed;
+}
+
+Status Engine::Impl::extend(SequenceId id, std::span<const int32_t> ids, int max_new_tokens) {
+  Result<Sequence*> found = find(id);
+  if (!found) return found.error();
+  Sequence& sequence = **found;
+  if (!sequence.paused) return Error{ErrorCode::invalid_argument, detail::format("sequence {} has not ended", id)};
+  if (Status known = check_ids(ids); !known) return known;
+  const int64_t n_tokens = sequence.n_tokens() + static_cast<int64_t>(ids.size());
+  const int most = sequence.endless() ? kEndless : options.n_ctx;
+  if (n_tokens > most || (sequence.endless() && ids.size() > static_cast<size_t>(options.n_ctx)))
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("sequence {} would have {} tokens; the context holds {}", id, n_tokens, options.n_ctx)};
+  const int limit = limit_of(sequence.request, static_cast<int>(n_tokens), max_new_tokens, options.n_ctx);
+  const size_t room = sequence.endless() ? sequence.ids.size() + ids.size() + static_cast<size_t>(options.n_ctx)
+                                         : static_cast<size_t>(limit);
+  sequence.ids.reserve(room);
+  if (ids.empty())  // the last token's logits are wanted once more
+    if (Status rewound = rewind(sequence, sequence.n_tokens() - 1); !rewound) return rewound;
+  sequence.ids.insert(sequence.ids.end(), ids.begin(), ids.end());
+  sequence.limit = limit;
+  sequence.paused = false;
+  return {};
+}
+
+Status Engine::Impl::set_sampling(SequenceId id, const SamplingParams& sampling) {
+  const Result<Sequence*> sequence = find(id);
+  if (!sequence) return sequence.error();
+  if (Status valid = sampler::validate(sampling); !valid) return valid;
+  (*sequence)->request.sampling = sampling;
+  return {};
+}
+
+Result<SequenceInfo> Engine::Impl::info(SequenceId id) const {
+  const Result<Sequence*> found = find(id);
+  if (!found) return found.error();
+  const Sequence& sequence = **found;
+  return SequenceInfo{sequence.n_tokens(), sequence.n_computed,       sequence.paused,
+                      sequence.prefix,     sequence.request.sampling, sequence.ids};
+}
+
+cache::SnapshotIdentity Engine::Impl::identity() const {
+  const ModelInfo& info = model->info();
+  return {info.name.empty() ? info.path : info.name, info.fingerprint, to_string(model->numerics())};
+}
+
+Status Engine::Impl::save(SequenceId id, const std::string& path) {
+  const Result<Sequence*> sequence = find(id);
+  if (!sequence) return sequence.error();
+  const std::string state = encode_sequence(**sequence);
+  return cache->save((*sequence)->cache, path, identity(), std::as_bytes(std::span(state)));
+}
+
+Result<SequenceId> Engine::Impl::restore(const std::string& path) {
+  Sequence* const slot = scheduler->free_slot();
+  if (slot == nullptr)
+    return Error{ErrorCode::cache_full,
+                 detail::format("{} sequences are alive, which is the limit", options.max_sequences)};
+  Result<cache::RestoredSequence> restored = cache->restore(path, identity());
+  if (!restored) return restored.error();
+  const auto refuse = [&](Error error) {
+    cache->release(restored->sequence);
+    return error;
+  };
+  try {
+    Result<Sequence> sequence = decode_sequence(restored->payload, path);
+    if (!sequence) return refuse(sequence.error());
+    if (Status known = check_ids(sequence->ids); !known) return refuse(known.error());
+    if (Status valid = sampler::validate(sequence->request.sampling); !valid) return refuse(valid.error());
+    if (Status valid = check_window(sequence->request); !valid) return refuse(valid.error());
+    if (sequence->n_computed != cache->length(restored->sequence))
+      return refuse(
+          Error{ErrorCode::bad_format, detail::format("{}: {} tokens are said to be computed, the cache holds {}", path,
+                                                      sequence->n_computed, cache->length(restored->sequence))});
+    if (!sequence->endless() && sequence->n_tokens() > options.n_ctx)
+      return refuse(Error{ErrorCode::invalid_argument, detail::format("{}: {} tokens; the context holds {}", path,
+                                                                      sequence->n_tokens(), options.n_ctx)});
+    sequence->cache = restored->sequence;
+    sequence->request.keep = true;
+    sequence->paused = true;
+    sequence->prefix.why = PrefixMiss::off;
+    sequence->id = next_id++;
+    *slot = std::move(*sequence);
+    return slot->id;
+  } catch (const std::bad_alloc&) {
+    cache->release(restored->sequence);
+    throw;
+  }
+}
+
+}  // namespace decant
