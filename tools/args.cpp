@@ -176,6 +176,15 @@ std::optional<int64_t> parse_integer(std::string_view text, int64_t low, int64_t
   return value;
 }
 
+std::optional<size_t> parse_bytes(std::string_view text) {
+  constexpr std::string_view kUnits = "KMGT";
+  const size_t unit = text.empty() ? std::string_view::npos : kUnits.find(text.back());
+  const int shift = unit == std::string_view::npos ? 0 : 10 * (static_cast<int>(unit) + 1);
+  if (shift > 0) text.remove_suffix(1);
+  const auto value = parse_integer(text, 0, std::numeric_limits<int64_t>::max() >> shift);
+  return value ? std::optional(static_cast<size_t>(*value) << shift) : std::nullopt;
+}
+
 namespace {
 
 Result<std::string> read_all(int fd, const std::string& name, int stop_fd) {

@@ -67,6 +67,9 @@ std::optional<std::vector<int32_t>> parse_ids(std::string_view text);
 /// A whole number, in full and within bounds; nothing else around it.
 std::optional<int64_t> parse_integer(std::string_view text, int64_t low, int64_t high);
 
+/// A number of bytes: digits, then K, M, G or T for powers of 1024, or nothing.
+std::optional<size_t> parse_bytes(std::string_view text);
+
 /// All of standard input. `cancelled` when `stop_fd` becomes readable first.
 Result<std::string> read_standard_input(int stop_fd);
 

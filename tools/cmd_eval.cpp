@@ -22,7 +22,7 @@ struct EvalArgs {
   ModelArgs model;
   std::optional<std::string> file;
   std::optional<int> window;
-  bool json = false;
+  bool json = false, kl = false;
 
   EvalArgs() { model.k_type = model.v_type = KvType::f32; }
 };
@@ -32,14 +32,65 @@ struct Measured {
   size_t n_tokens = 0;
   size_t n_bytes = 0;
   int window = 0;
+  std::optional<double> kl_nats;  ///< sum over all predictions of KL(with an f32 cache ‖ with this one)
 };
 
-/// -log softmax(logits)[id], in float64.
-double surprise(std::span<const float> logits, int32_t id) {
+/// log Σ exp(logit), in float64.
+double log_sum_exp(std::span<const float> logits) {
   const double greatest = *std::max_element(logits.begin(), logits.end());
   double sum = 0.0;
   for (const float logit : logits) sum += std::exp(static_cast<double>(logit) - greatest);
-  return greatest + std::log(sum) - static_cast<double>(logits[static_cast<size_t>(id)]);
+  return greatest + std::log(sum);
+}
+
+/// -log softmax(logits)[id]
+double surprise(std::span<const float> logits, int32_t id) {
+  return log_sum_exp(logits) - static_cast<double>(logits[static_cast<size_t>(id)]);
+}
+
+/// Σ softmax(base) · (log softmax(base) − log softmax(other))
+double divergence(std::span<const float> base, std::span<const float> other) {
+  const double base_norm = log_sum_exp(base), other_norm = log_sum_exp(other);
+  double sum = 0.0;
+  for (size_t i = 0; i < base.size(); ++i) {
+    const double log_p = static_cast<double>(base[i]) - base_norm;
+    sum += std::exp(log_p) * (log_p - (static_cast<double>(other[i]) - other_norm));
+  }
+  return sum;
+}
+
+/// Predictions of one piece, and beside them those of the same model with an f32 cache, if that is given.
+Status measure_piece(Engine& engine, Engine* base, const std::vector<int32_t>& piece, const Interrupts& interrupts,
+                     Measured& measured) {
+  const std::vector<int32_t> input(piece.begin(), piece.end() - 1);
+  Prefill ours(engine);
+  std::optional<Prefill> theirs;
+  if (Status begun = ours.begin(input); !begun) return begun;
+  if (base != nullptr) {
+    theirs.emplace(*base);
+    if (Status begun = theirs->begin(input); !begun) return begun;
+  }
+  std::vector<float> base_rows;  // of the chunk at hand
+  while (!ours.ended()) {
+    base_rows.clear();
+    if (theirs) {
+      const Status done = theirs->step(interrupts, [&](int, std::span<const float> logits) {
+        base_rows.insert(base_rows.end(), logits.begin(), logits.end());
+        return Status();
+      });
+      if (!done) return done;
+    }
+    size_t row = 0;
+    const Status done = ours.step(interrupts, [&](int pos, std::span<const float> logits) {
+      measured.nats += surprise(logits, piece[static_cast<size_t>(pos) + 1]);
+      ++measured.n_tokens;
+      if (theirs)
+        *measured.kl_nats += divergence(std::span(base_rows).subspan(row++ * logits.size(), logits.size()), logits);
+      return Status();
+    });
+    if (!done) return done;
+  }
+  return {};
 }
 
 /// The begin token that the model puts before a text, if it has one.
@@ -66,7 +117,7 @@ Result<Measured> measure(const EvalArgs& args, const Interrupts& interrupts) {
   if (const Status known = check_ids(*ids, vocab_size); !known) return known.error();
 
   const int n_ctx = (*model)->info().n_ctx;
-  Measured measured{.n_bytes = text->size(), .window = args.window.value_or(n_ctx)};
+  Measured measured{.n_bytes = text->size(), .window = args.window.value_or(n_ctx), .kl_nats = {}};
   if (measured.window > n_ctx)
     return Error{ErrorCode::invalid_argument,
                  detail::format("--window {} is longer than the model's context of {} tokens", measured.window, n_ctx)};
@@ -74,6 +125,14 @@ Result<Measured> measure(const EvalArgs& args, const Interrupts& interrupts) {
   report_all_logits(options, args.model.chunk.value_or(0), static_cast<size_t>(measured.window));
   const Result<std::unique_ptr<Engine>> engine = Engine::create(*model, options);
   if (!engine) return engine.error();
+  std::unique_ptr<Engine> base;
+  if (args.kl) {
+    options.cache.k_type = options.cache.v_type = KvType::f32;
+    Result<std::unique_ptr<Engine>> made = Engine::create(*model, options);
+    if (!made) return made.error();
+    base = std::move(made).value();
+    measured.kl_nats = 0.0;
+  }
 
   Progress progress(detail::format("measuring {}", *args.file));
   const auto piece_tokens = static_cast<size_t>(measured.window - 1);
@@ -82,13 +141,8 @@ Result<Measured> measure(const EvalArgs& args, const Interrupts& interrupts) {
     piece.insert(piece.end(), ids->begin() + static_cast<ptrdiff_t>(first),
                  ids->begin() + static_cast<ptrdiff_t>(std::min(first + piece_tokens, ids->size())));
     if (piece.size() < 2) break;
-    const std::vector<int32_t> input(piece.begin(), piece.end() - 1);
-    const Status done = prefill(**engine, input, interrupts, [&](int pos, std::span<const float> logits) {
-      measured.nats += surprise(logits, piece[static_cast<size_t>(pos) + 1]);
-      ++measured.n_tokens;
-      return Status();
-    });
-    if (!done) return done.error();
+    if (const Status done = measure_piece(**engine, base.get(), piece, interrupts, measured); !done)
+      return done.error();
     progress.update(first, ids->size());
   }
   if (measured.n_tokens == 0)
@@ -99,10 +153,15 @@ Result<Measured> measure(const EvalArgs& args, const Interrupts& interrupts) {
 std::string describe(const Measured& measured, bool json) {
   const double loss = measured.nats / static_cast<double>(measured.n_tokens);
   const double bits_per_byte = measured.nats / std::numbers::ln2 / static_cast<double>(measured.n_bytes);
-  if (!json)
-    return detail::format(
-        "loss {:.4f} nats/token, perplexity {:.3f}, {:.4f} bits/byte ({} tokens, {} bytes, window {})\n", loss,
-        std::exp(loss), bits_per_byte, measured.n_tokens, measured.n_bytes, measured.window);
+  if (!json) {
+    std::string text =
+        detail::format("loss {:.4f} nats/token, perplexity {:.4f}, {:.4f} bits/byte ({} tokens, {} bytes, window {})\n",
+                       loss, std::exp(loss), bits_per_byte, measured.n_tokens, measured.n_bytes, measured.window);
+    if (measured.kl_nats)
+      text += detail::format("mean KL divergence from an f32 cache {:.3e} nats/token\n",
+                             *measured.kl_nats / static_cast<double>(measured.n_tokens));
+    return text;
+  }
   nlohmann::ordered_json result;
   result["loss"] = loss;
   result["perplexity"] = std::exp(loss);
@@ -110,6 +169,7 @@ std::string describe(const Measured& measured, bool json) {
   result["n_tokens"] = measured.n_tokens;
   result["n_bytes"] = measured.n_bytes;
   result["window"] = measured.window;
+  if (measured.kl_nats) result["kl_from_f32_cache"] = *measured.kl_nats / static_cast<double>(measured.n_tokens);
   return result.dump() + "\n";
 }
 
@@ -122,6 +182,7 @@ int cmd_eval(const Words& words) {
   arguments.text("-f,--file", "TEXT", args.file, "The text file; - for standard input");
   arguments.integer("--window", args.window, 2, kAnyHigh,
                     "Tokens that a prediction may look back on, a begin token included (default: the model's context)");
+  arguments.flag("--kl", args.kl, "Also the mean KL divergence of the predictions from those with an f32 cache");
   arguments.flag("--json", args.json, "One line of JSON");
   args.model.declare_engine(arguments);
   arguments.note(

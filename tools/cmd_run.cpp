@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <charconv>
 #include <chrono>
+#include <filesystem>
 #include <random>
 #include <string>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "decant/detail/format.h"
 
 #include "tools/args.h"
+#include "tools/cache_view.h"
 #include "tools/generation_log.h"
 #include "tools/model_args.h"
 #include "tools/output.h"
@@ -30,7 +32,9 @@ struct RunArgs {
   std::optional<int> top_k, no_repeat_ngram;
   std::optional<uint64_t> seed;
   std::vector<std::string> stops;
-  bool json = false;
+  std::optional<std::string> session;
+  std::optional<int> window;
+  bool json = false, verbose = false;
 
   void declare(Arguments& arguments);
 };
@@ -63,34 +67,46 @@ void RunArgs::declare(Arguments& arguments) {
   arguments.ids("--ids", ids, "Token ids instead of PROMPT");
   arguments.integer("--ctx", n_ctx, 1, kAnyHigh,
                     "Longest text in tokens, prompt included (default: the model's limit)");
+  arguments.text(
+      "--session", "FILE", session,
+      "Go on from FILE if it is there, PROMPT added to its text; save the text and its cache to it at the end");
+  arguments.integer("--window", window, 1, kAnyHigh,
+                    "A text without end: keep its first 4 tokens and at least the last N, forget the rest");
   model.declare_engine(arguments);
   arguments.flag("--json", json, "JSON Lines: one a token, then one about the whole");
+  arguments.flag("--verbose", verbose, "Show at the end what the KV cache held");
   arguments.note(
       "Sampling options that are not given are the model's own, where it has any, else plain sampling at temperature "
       "1.\n"
       "Ctrl-C stops within a token.");
 }
 
-/// What the model asks for, with what the command line says instead.
-SamplingParams sampling(const RunArgs& args, const GenerationDefaults& defaults) {
+/// What the model asks for.
+SamplingParams sampling(const GenerationDefaults& defaults) {
   SamplingParams params;
   params.temperature = defaults.temperature.value_or(params.temperature);
   if (!defaults.do_sample.value_or(true)) params.temperature = 0.0F;
+  params.top_k = defaults.top_k.value_or(params.top_k);
+  params.top_p = defaults.top_p.value_or(params.top_p);
+  params.min_p = defaults.min_p.value_or(params.min_p);
+  params.typical_p = defaults.typical_p.value_or(params.typical_p);
+  params.repetition_penalty = defaults.repetition_penalty.value_or(params.repetition_penalty);
+  params.no_repeat_ngram_size = defaults.no_repeat_ngram_size.value_or(params.no_repeat_ngram_size);
+  std::random_device random;
+  params.seed = random();  // 32 bits: short enough to type again
+  return params;
+}
+
+/// The same with what the command line says instead.
+SamplingParams with_args(SamplingParams params, const RunArgs& args) {
   params.temperature = args.temperature.value_or(params.temperature);
-  params.top_k = args.top_k.value_or(defaults.top_k.value_or(params.top_k));
-  params.top_p = args.top_p.value_or(defaults.top_p.value_or(params.top_p));
-  params.min_p = args.min_p.value_or(defaults.min_p.value_or(params.min_p));
-  params.typical_p = args.typical_p.value_or(defaults.typical_p.value_or(params.typical_p));
-  params.repetition_penalty =
-      args.repeat_penalty.value_or(defaults.repetition_penalty.value_or(params.repetition_penalty));
-  params.no_repeat_ngram_size =
-      args.no_repeat_ngram.value_or(defaults.no_repeat_ngram_size.value_or(params.no_repeat_ngram_size));
-  if (args.seed) {
-    params.seed = *args.seed;
-  } else {
-    std::random_device random;
-    params.seed = random();  // 32 bits: short enough to type again
-  }
+  params.top_k = args.top_k.value_or(params.top_k);
+  params.top_p = args.top_p.value_or(params.top_p);
+  params.min_p = args.min_p.value_or(params.min_p);
+  params.typical_p = args.typical_p.value_or(params.typical_p);
+  params.repetition_penalty = args.repeat_penalty.value_or(params.repetition_penalty);
+  params.no_repeat_ngram_size = args.no_repeat_ngram.value_or(params.no_repeat_ngram_size);
+  params.seed = args.seed.value_or(params.seed);
   return params;
 }
 
@@ -103,7 +119,11 @@ class Run {
 
  private:
   Status prepare();
+  Result<std::string> read_prompt();
+  Status begin(const std::string& text);
+  Status resume(const std::string& text);
   Status generate();
+  Status save();
   void take(const TokenEvent& event, double t_ms);
   int end(FinishReason finish);
 
@@ -113,7 +133,9 @@ class Run {
   GenerationLog log_;
   std::shared_ptr<const Model> model_;
   std::unique_ptr<Engine> engine_;
-  Request request_;
+  std::optional<SequenceId> sequence_;
+  SamplingParams sampling_;
+  bool seed_is_known_ = false;  ///< it was given, or is saved
   bool wrong_usage_ = false;
   FinishReason finish_ = FinishReason::none;
   std::optional<TokenPrinter> printer_;
@@ -122,37 +144,25 @@ class Run {
 int Run::operator()() {
   Status done = prepare();
   if (done) done = generate();
-  if (done) return end(finish_);
+  const Status saved = save();
+  if (done && saved) return end(finish_);
+  if (done) {
+    end(finish_);
+    return fail("run", saved.error());
+  }
+  if (!saved) tell("run", saved.error().message);
   if (interrupts_.stopped()) return end(FinishReason::cancelled);
   if (wrong_usage_) return usage_error("run", done.error().message);
-  if (log_.n_generated() > 0 || engine_ != nullptr) end(FinishReason::error);
+  if (log_.n_generated() > 0 || sequence_) end(FinishReason::error);
   return fail("run", done.error());
 }
 
 Status Run::prepare() {
-  std::string text = args_.prompt.value_or("");
-  const bool from_input = !args_.ids && (args_.prompt ? text == "-" : !standard_input_is_terminal());
-  if (from_input) {
-    Result<std::string> input = read_standard_input(interrupts_.fd());
-    if (!input) return input.error();
-    text = std::move(input).value();
-    if (!text.empty() && text.back() == '\n') text.pop_back();  // the shell's, not the writer's
-  }
-
+  Result<std::string> text = read_prompt();
+  if (!text) return text.error();
   Result<std::shared_ptr<const Model>> model = args_.model.open(interrupts_);
   if (!model) return model.error();
   model_ = std::move(model).value();
-
-  Result<std::vector<int32_t>> ids = prompt_ids(*model_, args_.ids, text);
-  if (!ids) return ids.error();
-  request_.prompt = std::move(ids).value();
-  if (request_.prompt.empty()) {
-    wrong_usage_ = true;
-    return Error{ErrorCode::invalid_argument, "the prompt is empty, and this model has no begin token to start from"};
-  }
-  request_.sampling = sampling(args_, model_->generation_defaults());
-  request_.max_new_tokens = args_.n_tokens.value_or(-1);
-  log_ = GenerationLog(static_cast<int>(request_.prompt.size()));
 
   EngineOptions options = args_.model.engine_options();
   options.n_ctx = args_.n_ctx.value_or(0);
@@ -162,23 +172,81 @@ Status Run::prepare() {
         detail::format("--ctx {} is more than the {} tokens that the model was made for", options.n_ctx, limit)};
   Result<std::unique_ptr<Engine>> engine = Engine::create(model_, options);
   if (!engine) return engine.error();
-  if (Status fits = check_fits(request_.prompt.size(), **engine); !fits) return fits;
   engine_ = std::move(engine).value();
 
   const Result<const Tokenizer*> tokenizer = model_->tokenizer();
   if (!tokenizer && !args_.stops.empty())
     return Error{ErrorCode::unsupported, detail::format("--stop needs a tokenizer: {}", tokenizer.error().message)};
+  std::error_code none;
+  const bool resumes = args_.session && std::filesystem::exists(*args_.session, none);
+  if (Status started = resumes ? resume(*text) : begin(*text); !started) return started;
+
   if (!tokenizer) tell("run", detail::format("note: ids are shown instead of text: {}", tokenizer.error().message));
   if (model_->info().has_chat_template)
     tell("run", "note: this model has a chat template; the prompt goes to it as it is, without the template");
-  printer_.emplace(out_, tokenizer ? *tokenizer : nullptr, request_.prompt, args_.stops, args_.json);
+  const Result<SequenceInfo> info = engine_->info(*sequence_);
+  if (!info) return info.error();
+  printer_.emplace(out_, tokenizer ? *tokenizer : nullptr, info->ids, args_.stops, args_.json);
+  return {};
+}
+
+Result<std::string> Run::read_prompt() {
+  std::string text = args_.prompt.value_or("");
+  const bool from_input = !args_.ids && (args_.prompt ? text == "-" : !standard_input_is_terminal());
+  if (!from_input) return text;
+  Result<std::string> input = read_standard_input(interrupts_.fd());
+  if (!input) return input.error();
+  text = std::move(input).value();
+  if (!text.empty() && text.back() == '\n') text.pop_back();  // the shell's, not the writer's
+  return text;
+}
+
+Status Run::begin(const std::string& text) {
+  Result<std::vector<int32_t>> ids = prompt_ids(*model_, args_.ids, text);
+  if (!ids) return ids.error();
+  if (ids->empty()) {
+    wrong_usage_ = true;
+    return Error{ErrorCode::invalid_argument, "the prompt is empty, and this model has no begin token to start from"};
+  }
+  if (Status fits = check_fits(ids->size(), *engine_); !fits) return fits;
+  Request request;
+  request.prompt = std::move(ids).value();
+  request.sampling = sampling_ = with_args(sampling(model_->generation_defaults()), args_);
+  seed_is_known_ = args_.seed.has_value();
+  request.max_new_tokens = args_.n_tokens.value_or(-1);
+  request.keep = true;
+  request.recent_window = args_.window.value_or(0);
+  log_ = GenerationLog(static_cast<int>(request.prompt.size()));
+  Result<SequenceId> sequence = engine_->submit(std::move(request));
+  if (!sequence) return sequence.error();
+  sequence_ = *sequence;
+  return {};
+}
+
+// The text of the session, the prompt's tokens (none for an empty prompt), and on.
+Status Run::resume(const std::string& text) {
+  if (args_.window) return Error{ErrorCode::invalid_argument, "--window is decided when a session begins"};
+  std::vector<int32_t> ids;
+  if (args_.ids || !text.empty()) {
+    Result<std::vector<int32_t>> added = prompt_ids(*model_, args_.ids, text, /*add_special=*/false);
+    if (!added) return added.error();
+    ids = std::move(added).value();
+  }
+  Result<SequenceId> sequence = engine_->restore(*args_.session);
+  if (!sequence) return sequence.error();
+  const Result<SequenceInfo> info = engine_->info(*sequence);
+  if (!info) return info.error();
+  sampling_ = with_args(info->sampling, args_);
+  if (Status set = engine_->set_sampling(*sequence, sampling_); !set) return set;
+  if (Status extended = engine_->extend(*sequence, ids, args_.n_tokens.value_or(-1)); !extended) return extended;
+  sequence_ = *sequence;
+  seed_is_known_ = true;
+  log_ = GenerationLog(static_cast<int>(ids.size()));
   return {};
 }
 
 Status Run::generate() {
   const Clock::time_point start = Clock::now();
-  const Result<SequenceId> sequence = engine_->submit(request_);
-  if (!sequence) return sequence.error();
   while (finish_ == FinishReason::none) {
     if (out_.closed() || out_.failed()) {
       finish_ = FinishReason::cancelled;
@@ -196,6 +264,12 @@ Status Run::generate() {
   return {};
 }
 
+// Whatever ended the run, the text is as it was after the last whole step.
+Status Run::save() {
+  if (!args_.session || !sequence_) return {};
+  return engine_->save(*sequence_, *args_.session);
+}
+
 void Run::take(const TokenEvent& event, double t_ms) {
   if (event.token_id >= 0) {
     log_.token(t_ms);
@@ -206,14 +280,18 @@ void Run::take(const TokenEvent& event, double t_ms) {
 
 int Run::end(FinishReason finish) {
   if (printer_) printer_->finish();
-  const bool drawn = request_.sampling.temperature > 0.0F && log_.n_generated() > 0;
+  const bool drawn = sampling_.temperature > 0.0F && log_.n_generated() > 0;
   if (args_.json) {
     out_.write(log_.closing_json(finish));
-    if (drawn && !args_.seed && !out_.closed())
-      tell("run", detail::format("note: --seed {} repeats this text", request_.sampling.seed));
+    if (drawn && !seed_is_known_ && !out_.closed())
+      tell("run", detail::format("note: --seed {} repeats this text", sampling_.seed));
   } else if (!out_.closed() && !out_.failed() && finish != FinishReason::error) {
-    const std::string closing = log_.closing_text(finish, drawn ? std::optional(request_.sampling.seed) : std::nullopt);
+    const std::string closing = log_.closing_text(finish, drawn ? std::optional(sampling_.seed) : std::nullopt);
     [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, closing.data(), closing.size());
+  }
+  if (args_.verbose && engine_) {
+    const std::string drawing = draw_cache(engine_->cache_stats());
+    [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, drawing.data(), drawing.size());
   }
   const int written = out_.status("run");
   if (written != kExitOk) return written;

@@ -23,6 +23,7 @@ int cmd_tokenize(const Words& words);
 int cmd_detokenize(const Words& words);
 int cmd_inspect(const Words& words);
 int cmd_eval(const Words& words);
+int cmd_cache(const Words& words);
 int cmd_convert(const Words& words);
 
 /// One line on standard error, "decant COMMAND: MESSAGE"; line breaks and other control characters become spaces.

@@ -29,6 +29,7 @@ constexpr Command kCommands[] = {
     {"detokenize", "Show the text of token ids", cmd_detokenize},
     {"inspect", "Show what a model is", cmd_inspect},
     {"eval", "Measure loss, perplexity and bits per byte on a text", cmd_eval},
+    {"cache", "Look into a session file", cmd_cache},
     {"convert", "Write a model as a GGUF file", cmd_convert},
 };
 

@@ -43,6 +43,14 @@ Reader choice(const Named& table, T& out) {
   };
 }
 
+/// "f32, f16, …"
+std::string kv_types() {
+  std::string names;
+  for (int type = 0; type < kKvTypeCount; ++type)
+    names += (type == 0 ? "" : ", ") + std::string(to_string(static_cast<KvType>(type)));
+  return names;
+}
+
 std::string executable_directory() {
   std::error_code error;
   const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
@@ -70,13 +78,24 @@ void ModelArgs::declare_engine(Arguments& arguments) {
         const size_t comma = text.find(',');
         const auto k = parse_kv_type(text.substr(0, comma));
         const auto v = comma == std::string::npos ? k : parse_kv_type(text.substr(comma + 1));
-        if (!k || !v) return detail::format("needs f16, f32 or a pair for K and V such as f32,f16, not '{}'", text);
+        if (!k || !v)
+          return detail::format("needs one of {} or a pair for K and V such as q8,q4, not '{}'", kv_types(), text);
         k_type = *k;
         v_type = *v;
         return {};
       },
-      detail::format("Element type of the KV cache: f16, f32, or a pair for K and V (default: {})",
-                     k_type == KvType::f16 ? "f16" : "f32"));
+      detail::format("Element type of the KV cache: {}, or a pair for K and V (default: {})", kv_types(),
+                     to_string(k_type)));
+  arguments.option(
+      "--cache-bytes", "N",
+      [this](const std::string& text) -> std::string {
+        const std::optional<size_t> bytes = parse_bytes(text);
+        if (!bytes || *bytes == 0)
+          return detail::format("needs a number of bytes such as 500000000, 512M or 2G, not '{}'", text);
+        cache_bytes = *bytes;
+        return {};
+      },
+      "Memory that the KV cache may take; K, M and G count in 1024 (default: what the context needs)");
 }
 
 Result<std::string> ModelArgs::find_model() const {
@@ -127,6 +146,8 @@ EngineOptions ModelArgs::engine_options() const {
   }
   options.cache.k_type = k_type;
   options.cache.v_type = v_type;
+  options.cache.limit_bytes = cache_bytes;
+  options.cache.prefix_bytes = 0;  // one text at a time: nobody to share with
   options.log = log_sink();
   return options;
 }
@@ -139,7 +160,7 @@ LogSink ModelArgs::log_sink() const {
 }
 
 Result<std::vector<int32_t>> prompt_ids(const Model& model, const std::optional<std::vector<int32_t>>& ids,
-                                        const std::string& text) {
+                                        const std::string& text, bool add_special) {
   if (ids) {
     if (const Status known = check_ids(*ids, model.info().vocab_size); !known) return known.error();
     return *ids;
@@ -148,7 +169,7 @@ Result<std::vector<int32_t>> prompt_ids(const Model& model, const std::optional<
   if (!tokenizer)
     return Error{tokenizer.error().code,
                  detail::format("{}; give token ids with --ids instead of text", tokenizer.error().message)};
-  return (*tokenizer)->encode(text);
+  return (*tokenizer)->encode(text, {.add_special = add_special});
 }
 
 Status check_ids(const std::vector<int32_t>& ids, int vocab_size) {

@@ -23,10 +23,11 @@ struct ModelArgs {
   std::optional<std::string> isa;
   std::optional<int> chunk;
   KvType k_type = KvType::f16, v_type = KvType::f16;
+  size_t cache_bytes = 0;  ///< 0: no limit of its own
 
   /// -m and --log-level.
   void declare_model(Arguments& arguments);
-  /// --threads, --chunk, --isa, --numerics and --kv-type.
+  /// --threads, --chunk, --isa, --numerics, --kv-type and --cache-bytes.
   void declare_engine(Arguments& arguments);
 
   /// Where the model is: the one named, else $DECANT_MODEL, else the bundled one beside the build tree or under the
@@ -40,10 +41,10 @@ struct ModelArgs {
   LogSink log_sink() const;
 };
 
-/// The prompt's ids: `ids` where given, else those of `text`, special tokens added. The error says what to do about a
-/// model that has no tokenizer.
+/// The prompt's ids: `ids` where given, else those of `text`, special tokens added where asked for. The error says what
+/// to do about a model that has no tokenizer.
 Result<std::vector<int32_t>> prompt_ids(const Model& model, const std::optional<std::vector<int32_t>>& ids,
-                                        const std::string& text);
+                                        const std::string& text, bool add_special = true);
 
 /// Checks that every id is one of the model's. A file's tokenizer may know more or fewer than its weights.
 Status check_ids(const std::vector<int32_t>& ids, int vocab_size);

@@ -15,30 +15,39 @@ void report_all_logits(EngineOptions& options, int chunk, size_t n_ids) {
   options.max_logit_rows = chunk;
 }
 
-Status prefill(Engine& engine, std::vector<int32_t> ids, const Interrupts& interrupts, const RowReader& read) {
+Prefill::~Prefill() {
+  if (!ended_) static_cast<void>(engine_.cancel(sequence_));  // on the way out with an error of its own
+}
+
+Status Prefill::begin(std::vector<int32_t> ids) {
   Request request;
   request.prompt = std::move(ids);
   request.max_new_tokens = 0;
   request.all_logits = true;
-  const Result<SequenceId> sequence = engine.submit(std::move(request));
+  const Result<SequenceId> sequence = engine_.submit(std::move(request));
   if (!sequence) return sequence.error();
+  sequence_ = *sequence;
+  ended_ = false;
+  return {};
+}
 
-  const auto vocab_size = static_cast<size_t>(engine.model().info().vocab_size);
-  Status done;
-  bool ended = false;
-  while (done && !ended) {
-    const Result<StepReport> report = engine.step(interrupts.token());
-    if (!report) {
-      done = report.error();
-      break;
-    }
-    for (const LogitRows& rows : report->logits)
-      for (int i = 0; i < rows.n_rows && done; ++i)
-        done = read(rows.first_pos + i, {rows.logits + static_cast<size_t>(i) * rows.row_stride, vocab_size});
-    ended = report->idle;
-    for (const TokenEvent& event : report->tokens) ended = ended || event.finish != FinishReason::none;
-  }
-  if (!ended) static_cast<void>(engine.cancel(*sequence));  // on the way out with an error of its own
+Status Prefill::step(const Interrupts& interrupts, const RowReader& read) {
+  const Result<StepReport> report = engine_.step(interrupts.token());
+  if (!report) return report.error();
+  for (const TokenEvent& event : report->tokens) ended_ = ended_ || event.finish != FinishReason::none;
+  const auto vocab_size = static_cast<size_t>(engine_.model().info().vocab_size);
+  for (const LogitRows& rows : report->logits)
+    for (int i = 0; i < rows.n_rows; ++i)
+      if (Status done = read(rows.first_pos + i, {rows.logits + static_cast<size_t>(i) * rows.row_stride, vocab_size});
+          !done)
+        return done;
+  return {};
+}
+
+Status prefill(Engine& engine, std::vector<int32_t> ids, const Interrupts& interrupts, const RowReader& read) {
+  Prefill all(engine);
+  Status done = all.begin(std::move(ids));
+  while (done && !all.ended()) done = all.step(interrupts, read);
   return done;
 }
 
