@@ -3,13 +3,14 @@
 // new token, as `cache = concat(cache, new)` does. One token more at a length of n, and a walk over all K≤i and V≤i.
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include <benchmark/benchmark.h>
 
-#include "cache/kernels/attention_kernels.h"
-#include "cache/kv_cache.h"
+#include "decant/cache.h"
 
 namespace {
 
@@ -36,6 +37,8 @@ std::unique_ptr<KvCache> cache_of(int n_tokens, SequenceIndex* sequence) {
   slots->commit();
   return std::move(*cache);
 }
+
+int64_t cache_bytes(int n) { return int64_t{n} * kRow * kLayers * 2 * 2; }
 
 void append_blocks(benchmark::State& state) {
   const int n = static_cast<int>(state.range(0));
@@ -92,17 +95,17 @@ void walk_view(benchmark::State& state) {
     for (int layer = 0; layer < kLayers; ++layer)
       for (int head = 0; head < kHeads; ++head) {
         const KvView view = cache->view(sequence, layer, head);
-        for (int chunk = 0; chunk * kernels::kChunkTokens < view.len; ++chunk) {  // as attention reads: K, then V
-          const int first = chunk * kernels::kChunkTiles;
-          for (int tile = first; tile < first + kernels::kChunkTiles; ++tile)
+        for (int chunk = 0; chunk * kChunkTokens < view.len; ++chunk) {  // as attention reads: K, then V
+          const int first = chunk * kChunkTokens / kTileTokens;
+          for (int tile = first; tile < first + kChunkTokens / kTileTokens; ++tile)
             sum += sum_words(view.k_tile(tile), kTileBytes);
-          for (int tile = first; tile < first + kernels::kChunkTiles; ++tile)
+          for (int tile = first; tile < first + kChunkTokens / kTileTokens; ++tile)
             sum += sum_words(view.v_tile(tile), kTileBytes);
         }
       }
     benchmark::DoNotOptimize(sum);
   }
-  state.SetBytesProcessed(state.iterations() * n * kRow * kLayers * 2 * 2);
+  state.SetBytesProcessed(state.iterations() * cache_bytes(n));
 }
 
 void walk_contiguous(benchmark::State& state) {
@@ -114,7 +117,7 @@ void walk_contiguous(benchmark::State& state) {
       sum += sum_words(reinterpret_cast<const std::byte*>(rows.data()), rows.size() * sizeof(uint16_t));
     benchmark::DoNotOptimize(sum);
   }
-  state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(n) * kRow * kLayers * 2 * 2);
+  state.SetBytesProcessed(state.iterations() * cache_bytes(static_cast<int>(n)));
 }
 
 void fork_and_release(benchmark::State& state) {
@@ -128,10 +131,64 @@ void fork_and_release(benchmark::State& state) {
   }
 }
 
+std::vector<int32_t> token_ids(int n) {
+  std::vector<int32_t> ids(static_cast<size_t>(n));
+  for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i * 7919 % 32000);
+  return ids;
+}
+
+// A prompt of n tokens that is known all but its last: found, taken over, let go.
+void look_up_prefix(benchmark::State& state) {
+  const int n = static_cast<int>(state.range(0));
+  SequenceIndex sequence = 0;
+  const auto cache = cache_of(n, &sequence);
+  if (!cache) return state.SkipWithError("no memory");
+  const std::vector<int32_t> ids = token_ids(n);
+  cache->publish_prefix(sequence, "", ids, 0);
+  for (auto _ : state) {
+    const SequenceIndex other = *cache->add_sequence();
+    const PrefixHit hit = cache->adopt_prefix(other, "", std::span(ids).first(ids.size() - 1));
+    if (hit.n_tokens != n - 1) return state.SkipWithError("not known");
+    cache->release(other);
+  }
+}
+
+std::string snapshot_path() { return (std::filesystem::temp_directory_path() / "decant-bench-cache.kv").string(); }
+
+// Written, synced and renamed: the disk is part of it.
+void save(benchmark::State& state) {
+  const int n = static_cast<int>(state.range(0));
+  SequenceIndex sequence = 0;
+  const auto cache = cache_of(n, &sequence);
+  if (!cache) return state.SkipWithError("no memory");
+  for (auto _ : state)
+    if (!cache->save(sequence, snapshot_path(), {}, {})) return state.SkipWithError("save");
+  state.SetBytesProcessed(state.iterations() * cache_bytes(n));
+  std::filesystem::remove(snapshot_path());
+}
+
+// Read from the page cache, every checksum compared.
+void restore(benchmark::State& state) {
+  const int n = static_cast<int>(state.range(0));
+  SequenceIndex sequence = 0;
+  const auto cache = cache_of(n, &sequence);
+  if (!cache || !cache->save(sequence, snapshot_path(), {}, {})) return state.SkipWithError("save");
+  for (auto _ : state) {
+    const Result<RestoredSequence> restored = cache->restore(snapshot_path(), {});
+    if (!restored) return state.SkipWithError("restore");
+    cache->release(restored->sequence);
+  }
+  state.SetBytesProcessed(state.iterations() * cache_bytes(n));
+  std::filesystem::remove(snapshot_path());
+}
+
 constexpr int kShort = 1 << 10, kLong = 1 << 17;
 BENCHMARK(append_blocks)->RangeMultiplier(8)->Range(kShort, kLong);
 BENCHMARK(append_concatenating)->RangeMultiplier(8)->Range(kShort, kLong);
 BENCHMARK(fork_and_release)->RangeMultiplier(8)->Range(kShort, kLong);
+BENCHMARK(look_up_prefix)->RangeMultiplier(8)->Range(kShort, kLong);
+BENCHMARK(save)->RangeMultiplier(8)->Range(kShort, kLong)->UseRealTime();
+BENCHMARK(restore)->RangeMultiplier(8)->Range(kShort, kLong)->UseRealTime();
 BENCHMARK(walk_view)->RangeMultiplier(8)->Range(kShort, kLong);
 BENCHMARK(walk_contiguous)->RangeMultiplier(8)->Range(kShort, kLong);
 
