@@ -109,21 +109,30 @@ TEST_CASE("exact: a sequence in a batch has the logits that it has alone") {
   }
 }
 
-TEST_CASE("exact: an f16 cache gives the same bits for every ISA, chunk and thread count too") {
+TEST_CASE("exact: a cache of every type gives the same bits for every ISA, chunk, thread count and block size") {
+  const std::vector<std::pair<KvType, KvType>> types = {
+      {KvType::f16, KvType::f16}, {KvType::bf16, KvType::bf16},         {KvType::q8, KvType::q8},
+      {KvType::q4, KvType::q4},   {KvType::q4_plain, KvType::q4_plain}, {KvType::q8, KvType::q4}};
   for (const std::string name : {"models/llama-gqa", "models/mistral", "gguf/llama-gqa-q8_0.gguf"}) {
     CAPTURE(name);
     const Case c(name);
-    EngineOptions options = Case::options();
-    options.cache.k_type = options.cache.v_type = KvType::f16;
-    const Logits expected = prompt_logits(c.model, c.ids, options);
-    CHECK_FALSE(expected == c.expected);
-    for (const Isa isa : available_isas())
-      for (const int chunk : {1, 33, kLength}) {
-        options.isa = to_string(isa);
-        options.prefill_chunk = chunk;
-        options.n_threads = 2;
-        CHECK(prompt_logits(c.model, c.ids, options) == expected);
-      }
+    for (const auto& [k_type, v_type] : types) {
+      CAPTURE(std::string(to_string(k_type)));
+      CAPTURE(std::string(to_string(v_type)));
+      EngineOptions options = Case::options();
+      options.cache.k_type = k_type;
+      options.cache.v_type = v_type;
+      const Logits expected = prompt_logits(c.model, c.ids, options);
+      CHECK_FALSE(expected == c.expected);
+      for (const Isa isa : available_isas())
+        for (const int chunk : {1, 33, kLength}) {
+          options.isa = to_string(isa);
+          options.prefill_chunk = chunk;
+          options.n_threads = 2;
+          options.cache.block_tokens = chunk == 33 ? 48 : 256;
+          CHECK(prompt_logits(c.model, c.ids, options) == expected);
+        }
+    }
   }
 }
 
@@ -172,11 +181,11 @@ TEST_CASE("exact: the logits of a fixed set are the committed ones") {
     if (line.empty() || line[0] == '#' || !(fields >> name >> type >> hash)) continue;
     golden[name + " " + type] = hash;
   }
-  constexpr KvType kTypes[] = {KvType::f32, KvType::f16};
-  CHECK(golden.size() == std::size(kModels) * std::size(kTypes));
+  CHECK(golden.size() == std::size(kModels) * kKvTypeCount);
   for (const std::string& name : kModels) {
     const Case c(name);
-    for (const KvType type : kTypes) {
+    for (int t = 0; t < kKvTypeCount; ++t) {
+      const auto type = static_cast<KvType>(t);
       EngineOptions options = logits_options(kLength);
       options.cache.k_type = options.cache.v_type = type;
       std::ostringstream hash;
