@@ -173,6 +173,10 @@ Result<KvReservation> KvCache::reserve(std::span<const KvGrowth> growths) try {
   if (room) {
     impl.plan_growth();
     room = impl.make_room();
+    if (!room && impl.drop_tree_for_growth()) {
+      impl.plan_growth();
+      room = impl.make_room();
+    }
   }
   if (!room) {
     impl.drop_wishes();
@@ -214,6 +218,22 @@ void KvCache::Impl::plan_growth() noexcept {
     prefixes.take_back(std::exchange(places[s].published, {}));
     places[s].cache.plan(layout, pools, places[s].cache.len() + places[s].wanted, n_new);
   }
+}
+
+// The last resort where a copy is due to the tree alone, and would fit without it: the tree forgets everything, so that
+// what sequences need is always enough. Undoes the plan if so.
+bool KvCache::Impl::drop_tree_for_growth() noexcept {
+  bool any = false;
+  for (const SequenceIndex s : reserved)
+    for (int g = 0; g < n_groups(); ++g)
+      if (places[s].cache.table(g).copies_for_tree()) {
+        --n_new[static_cast<size_t>(g)];
+        any = true;
+      }
+  if (!any || !can_make_room()) return false;
+  for (const SequenceIndex s : reserved) places[s].cache.abandon(pools);
+  prefixes.clear();
+  return true;
 }
 
 // Whether the limit allows it is decided before anything is taken; then only the operating system can say no.

@@ -96,6 +96,7 @@ struct KvCache::Impl {
   /// Free blocks for n_new, by group; prefixes that nobody uses make way. On an error no sequence has changed.
   Status make_room();
   void plan_growth() noexcept;
+  bool drop_tree_for_growth() noexcept;
   bool can_make_room() const noexcept;
   void drop_wishes() noexcept;
   template <typename F>

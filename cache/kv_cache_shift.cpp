@@ -169,6 +169,7 @@ Status KvCache::remove(SequenceIndex sequence, int first, int n) try {
 
   for (size_t g = 0; g < moves.size(); ++g) cache.set_first_slot(static_cast<int>(g), moves[g].first_slot);
   cache.close_gap(layout, impl.pools, new_len, first);
+  for (BlockPool& pool : impl.pools) pool.trim();  // a block that was shared may not have been when its turn came
   impl.prefixes.trim_to_budget();
   if (fits) return {};
   cache.cut(layout, impl.pools, cache.can_cut(layout, first) ? first : 0);
@@ -276,6 +277,7 @@ Status KvCache::slide(SequenceIndex sequence, int first) try {
                                                                     lane_of(to));
   });
   cache.begin_at(layout, impl.pools, begin);
+  for (BlockPool& pool : impl.pools) pool.trim();  // as in remove()
   impl.prefixes.trim_to_budget();
   return {};
 } catch (const std::bad_alloc&) {

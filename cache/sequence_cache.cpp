@@ -43,20 +43,23 @@ void BlockTable::append_gone() noexcept {
 
 bool BlockTable::give_up_last(BlockPool& pool) noexcept {
   const BlockId last = id(n_blocks_ - 1);
-  gave_up_last_ = pool.owners(last) > 1;
-  if (gave_up_last_) pool.drop(last);
-  return gave_up_last_;
+  if (pool.owners(last) == 1) return false;
+  // Were the tree of prefixes its only owner left, making room could evict it before it is copied.
+  last_ = pool.owners(last) == 2 && pool.held(last) ? Last::to_copy : Last::given_up;
+  if (last_ == Last::given_up) pool.drop(last);
+  return true;
 }
 
 void BlockTable::take_back_last(BlockPool& pool) noexcept {
-  if (std::exchange(gave_up_last_, false)) pool.share(id(n_blocks_ - 1));
+  if (std::exchange(last_, Last::own) == Last::given_up) pool.share(id(n_blocks_ - 1));
 }
 
 std::pair<const std::byte*, std::byte*> BlockTable::grow(BlockPool& pool, int n) noexcept {
   std::pair<const std::byte*, std::byte*> move{nullptr, nullptr};
-  if (std::exchange(gave_up_last_, false)) {
+  if (const Last last = std::exchange(last_, Last::own); last != Last::own) {
     const BlockId copy = pool.take();
-    move = {block(n_blocks_ - 1), pool.data(copy)};  // still there: it was given up because it has another owner
+    move = {block(n_blocks_ - 1), pool.data(copy)};  // still there: it has another owner
+    if (last == Last::to_copy) pool.drop(id(n_blocks_ - 1));
     ids_[n_blocks_ - 1 - base_] = copy;
     blocks_[n_blocks_ - 1 - base_] = move.second;
   }

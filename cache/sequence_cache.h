@@ -34,6 +34,8 @@ class BlockTable {
   /// Gives the last block up if it is shared, since growing will write to it; true if so, then grow() takes one block
   /// more for the copy. Of several tables that grow into the same block the last one that asks keeps it.
   bool give_up_last(BlockPool& pool) noexcept;
+  /// Whether that copy is due to the tree of prefixes alone.
+  bool copies_for_tree() const noexcept { return last_ == Last::to_copy; }
   /// Takes a last block that was given up back: nothing was grown.
   void take_back_last(BlockPool& pool) noexcept;
   /// Takes free blocks of the pool until there are n; returns where the first slots of a last block that was given up
@@ -71,7 +73,7 @@ class BlockTable {
   int base_ = 0;  ///< number of the first entry's block; all before it are gone
   int n_blocks_ = 0;
   int n_gone_ = 0;
-  bool gave_up_last_ = false;
+  enum class Last { own, given_up, to_copy } last_ = Last::own;  ///< between give_up_last() and what follows
 };
 
 /// One sequence: its length and a block table a group of layers.
