@@ -34,7 +34,7 @@ struct GroupLayout {
   size_t block_bytes = 0;  ///< whole pages, so that slabs have no slack
 };
 
-/// The layout of all blocks of a cache; see the drawing in kv_cache.h.
+/// The layout of all blocks of a cache; see the drawing in decant/cache.h.
 struct BlockLayout {
   int block_tokens = 0;
   KvType k_type = KvType::f16;
