@@ -24,6 +24,7 @@ namespace decant::cache {
 /// An error about memory must not need any: the text is short enough to lie in the string itself.
 inline Error no_memory() { return Error{ErrorCode::out_of_memory, "out of memory"}; }
 
+class Rotator;
 class SnapshotReader;
 struct SnapshotSequence;
 
@@ -99,8 +100,14 @@ struct KvCache::Impl {
   bool drop_tree_for_growth() noexcept;
   bool can_make_room() const noexcept;
   void drop_wishes() noexcept;
+  struct GapMove;
+  Result<std::vector<GapMove>> plan_removal(SequenceIndex sequence, int first, int n) const;
+  Status claim_blocks(SequenceCache& cache, std::span<GapMove> moves);
+  void unshare(int group, BlockTable& table, int begin, int end) noexcept;
+  bool move_slots(SequenceIndex sequence, std::span<const GapMove> moves, int new_len, int n,
+                  Rotator& rotator) const noexcept;
   template <typename F>
-  bool for_rotated_sinks(const Sinks& sinks, int begin, F use) const;
+  bool for_rotated_sinks(const Sinks& sinks, int begin, Rotator& rotator, F use) const noexcept;
   KvView view(SequenceIndex sequence, int layer, int kv_head) const noexcept;
   PrefixHit adopt(Place& place, std::string_view salt, std::span<const int32_t> tokens);
   Status fill(Place& place, const SnapshotSequence& saved, const SnapshotReader& reader, const std::string& path);

@@ -84,6 +84,21 @@ Error bad(const std::string& path, const std::string& what) {
   return Error{ErrorCode::bad_format, detail::format("{}: {}", path, what)};
 }
 
+/// A snapshot that was made for this; of one sequence, or of prefixes.
+Result<SnapshotReader> open_snapshot(const std::string& path, const SnapshotIdentity& identity,
+                                     const BlockLayout& layout, bool of_sequence) {
+  Result<SnapshotReader> reader = SnapshotReader::open(path);
+  if (!reader) return reader;
+  const SnapshotContents& contents = reader->contents();
+  if (Status same = check_identity(contents, identity, snapshot_layout(layout), path); !same) return same.error();
+  const bool fits = of_sequence ? contents.sequences.size() == 1 && contents.nodes.empty() : contents.sequences.empty();
+  if (!fits)
+    return Error{ErrorCode::mismatch, detail::format("{}: made with {} sequences and {} prefixes, {} wanted", path,
+                                                     contents.sequences.size(), contents.nodes.size(),
+                                                     of_sequence ? "one sequence is" : "prefixes are")};
+  return reader;
+}
+
 /// The file's blocks that a table names, in order; those at the front may be gone, others not.
 Result<std::vector<int32_t>> kept_blocks(const SnapshotTable& table, const std::string& path) {
   const auto first = std::find_if(table.blocks.begin(), table.blocks.end(), [](int32_t b) { return b >= 0; });
@@ -133,14 +148,9 @@ Result<RestoredSequence> KvCache::restore(const std::string& path, const Snapsho
   Impl& impl = *impl_;
   if (impl.reservation_alive)
     return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
-  Result<SnapshotReader> reader = SnapshotReader::open(path);
+  Result<SnapshotReader> reader = open_snapshot(path, identity, impl.layout, /*of_sequence=*/true);
   if (!reader) return reader.error();
   const SnapshotContents& contents = reader->contents();
-  if (Status same = check_identity(contents, identity, snapshot_layout(impl.layout), path); !same) return same.error();
-  if (contents.sequences.size() != 1 || !contents.nodes.empty())
-    return Error{ErrorCode::mismatch,
-                 detail::format("{}: made with {} sequences and {} prefixes, one sequence is wanted", path,
-                                contents.sequences.size(), contents.nodes.size())};
   Result<SequenceIndex> added = impl.add_sequence();
   if (!added) return added.error();
   RestoredSequence restored{*added, contents.payload};
@@ -243,13 +253,8 @@ Result<int64_t> KvCache::restore_prefixes(const std::string& path, const Snapsho
   Impl& impl = *impl_;
   if (impl.reservation_alive)
     return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
-  Result<SnapshotReader> reader = SnapshotReader::open(path);
+  Result<SnapshotReader> reader = open_snapshot(path, identity, impl.layout, /*of_sequence=*/false);
   if (!reader) return reader.error();
-  const SnapshotContents& contents = reader->contents();
-  if (Status same = check_identity(contents, identity, snapshot_layout(impl.layout), path); !same) return same.error();
-  if (!contents.sequences.empty())
-    return Error{ErrorCode::mismatch, detail::format("{}: made with {} sequences and {} prefixes, prefixes are wanted",
-                                                     path, contents.sequences.size(), contents.nodes.size())};
   return impl.fill_prefixes(*reader);
 } catch (const std::bad_alloc&) {
   return no_memory();
