@@ -237,7 +237,7 @@ bool KvCache::Impl::drop_tree_for_growth() noexcept {
 }
 
 // Whether the limit allows it is decided before anything is taken; then only the operating system can say no.
-Status KvCache::Impl::make_room() {
+Status KvCache::Impl::make_room() noexcept try {
   const auto missing_bytes = [this] {
     size_t missing = 0;
     for (size_t g = 0; g < pools.size(); ++g) missing += pools[g].missing_bytes(n_new[g]);
@@ -252,9 +252,12 @@ Status KvCache::Impl::make_room() {
   for (size_t g = 0; g < pools.size(); ++g) {
     const size_t spare = budget.left_bytes() - missing;
     missing -= pools[g].missing_bytes(n_new[g]);
-    if (!pools[g].make_free(n_new[g], spare)) return no_memory();
+    if (!pools[g].make_free(n_new[g], spare)) throw std::bad_alloc();  // the operating system is an allocator, too
   }
   return {};
+} catch (const std::bad_alloc&) {
+  for (BlockPool& pool : pools) pool.trim();
+  return no_memory();
 }
 
 // Whether it would be enough if every prefix that nobody uses went. A pool that needs blocks keeps its slabs then; one
@@ -276,7 +279,6 @@ void KvCache::Impl::drop_wishes() noexcept {
     places[s].wanted = 0;
   }
   reserved.clear();
-  for (BlockPool& pool : pools) pool.trim();
 }
 
 void KvCache::commit() noexcept {

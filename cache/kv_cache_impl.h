@@ -95,7 +95,7 @@ struct KvCache::Impl {
   void release(SequenceIndex s) noexcept;
   Status add_wishes(std::span<const KvGrowth> growths);
   /// Free blocks for n_new, by group; prefixes that nobody uses make way. On an error no sequence has changed.
-  Status make_room();
+  Status make_room() noexcept;
   void plan_growth() noexcept;
   bool drop_tree_for_growth() noexcept;
   bool can_make_room() const noexcept;

@@ -76,7 +76,6 @@ PrefixHit KvCache::Impl::adopt(Place& place, std::string_view salt, std::span<co
     if (const BlockId id = sources[static_cast<size_t>(g)]; id != BlockId{}) pools[static_cast<size_t>(g)].drop(id);
   if (room) return hit;
 
-  for (BlockPool& pool : pools) pool.trim();
   place.cache.cut(layout, pools, 0);
   const int n_known = hit.n_known;
   hit = adopt(place, salt, tokens.first(static_cast<size_t>(n_whole)));  // whole blocks only: nothing to copy

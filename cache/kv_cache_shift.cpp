@@ -136,10 +136,7 @@ Status KvCache::Impl::claim_blocks(SequenceCache& cache, std::span<GapMove> move
   for (size_t g = 0; g < moves.size(); ++g)
     n_new[g] = (moves[g].prepend ? 1 : 0) +
                cache.table(static_cast<int>(g)).n_shared(pools[g], moves[g].begin_block, moves[g].end_block);
-  if (Status room = make_room(); !room) {
-    for (BlockPool& pool : pools) pool.trim();
-    return room;
-  }
+  if (Status room = make_room(); !room) return room;
   for (size_t g = 0; g < moves.size(); ++g) {
     BlockTable& table = cache.table(static_cast<int>(g));
     GapMove& move = moves[g];
@@ -299,10 +296,7 @@ Status KvCache::slide(SequenceIndex sequence, int first) try {
     impl.n_new[static_cast<size_t>(g)] =
         table.n_shared(impl.pools[static_cast<size_t>(g)], std::max(first_block, table.n_gone()), end_block);
   }
-  if (Status room = impl.make_room(); !room) {
-    for (BlockPool& pool : impl.pools) pool.trim();
-    return room;
-  }
+  if (Status room = impl.make_room(); !room) return room;
 
   for (int g = 0; g < impl.n_groups(); ++g)
     impl.unshare(g, cache.table(g), std::max(first_block, cache.table(g).n_gone()), end_block);

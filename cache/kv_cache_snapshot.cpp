@@ -189,10 +189,7 @@ Status KvCache::Impl::fill(Place& place, const SnapshotSequence& saved, const Sn
     kept[g] = std::move(*blocks);
     n_new[g] = static_cast<int64_t>(kept[g].size());
   }
-  if (Status room = make_room(); !room) {
-    for (BlockPool& pool : pools) pool.trim();
-    return room;
-  }
+  if (Status room = make_room(); !room) return room;
   for (size_t g = 0; g < pools.size(); ++g) {
     BlockTable& table = place.cache.table(static_cast<int>(g));
     const int n_blocks = layout.blocks_for(saved.n_tokens);
@@ -267,10 +264,7 @@ Result<int64_t> KvCache::Impl::fill_prefixes(const SnapshotReader& reader) {
   std::vector<BlockId> ids(groups.size());
   std::fill(n_new.begin(), n_new.end(), 0);
   for (const int32_t g : groups) ++n_new[static_cast<size_t>(g)];
-  if (Status room = make_room(); !room) {
-    for (BlockPool& pool : pools) pool.trim();
-    return room.error();
-  }
+  if (Status room = make_room(); !room) return room.error();
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = pools[static_cast<size_t>(groups[i])].take();
   const auto give_back = [&] {
     for (size_t i = 0; i < ids.size(); ++i) pools[static_cast<size_t>(groups[i])].drop(ids[i]);
