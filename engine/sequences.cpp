@@ -233,7 +233,7 @@ Result<SequenceInfo> Engine::Impl::info(SequenceId id) const {
 
 cache::SnapshotIdentity Engine::Impl::identity() const {
   const ModelInfo& info = model->info();
-  return {info.name.empty() ? info.path : info.name, info.fingerprint, to_string(model->numerics())};
+  return {info.name.empty() ? info.architecture : info.name, info.fingerprint, to_string(model->numerics())};
 }
 
 Status Engine::Impl::save(SequenceId id, const std::string& path) {

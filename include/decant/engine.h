@@ -87,7 +87,7 @@ struct StepReport {
   std::span<const TokenEvent> tokens;
   std::span<const LogitRows> logits;
   StepStats stats;
-  bool idle = false;  ///< no sequence is alive: nothing was done
+  bool idle = false;  ///< no sequence is alive, or all are paused: nothing was done
 };
 
 /// Decodes many sequences over one model. Calls on one engine come from one thread at a time; engines don't know each
@@ -159,7 +159,7 @@ class Engine {
   /// Ends a sequence and gives its cache back. `invalid_argument` for one that isn't alive.
   Status cancel(SequenceId sequence);
 
-  /// Sequences alive.
+  /// Sequences alive, paused ones included.
   int n_sequences() const noexcept;
 
   const Model& model() const noexcept;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <random>
 #include <string>
@@ -348,6 +349,39 @@ TEST_CASE("cache: a snapshot for something else is a mismatch that names both si
   CHECK(code_of(engine->restore(file.path() + ".missing")) == ErrorCode::io);
   CHECK(code_of(engine->restore_prefixes(file.path())) == ErrorCode::mismatch);
   CHECK(engine->n_sequences() == 1);
+}
+
+TEST_CASE("cache: a model's fingerprint depends on every weight, and on nothing about how it was opened") {
+  namespace fs = std::filesystem;
+  const fs::path copy = fs::temp_directory_path() / ("decant-" + std::to_string(::getpid()) + "-fingerprint");
+  fs::remove_all(copy);
+  fs::copy(fixture("models/llama-gqa"), copy);
+  const auto fingerprint = [](const std::string& path, int n_threads, Numerics numerics) {
+    ModelOptions options;
+    options.n_threads = n_threads;
+    options.numerics = numerics;
+    return must(Model::open(path, options))->info().fingerprint;
+  };
+  const std::string expected = fingerprint(fixture("models/llama-gqa"), 1, Numerics::exact);
+  CHECK(expected.size() == 16);
+  CHECK(fingerprint(copy.string(), 3, Numerics::reference) == expected);
+  CHECK(fingerprint(fixture("models/mistral"), 1, Numerics::exact) != expected);
+  const fs::path weights = copy / "model.safetensors";
+  const auto size = static_cast<std::streamoff>(fs::file_size(weights));
+  for (const std::streamoff at : {size - 1, size / 2, size / 3}) {
+    std::fstream file(weights, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(at);
+    const int byte = file.get();
+    file.seekp(at);
+    file.put(static_cast<char>(byte ^ 1));
+    file.close();
+    CHECK(fingerprint(copy.string(), 2, Numerics::exact) != expected);
+    std::fstream again(weights, std::ios::in | std::ios::out | std::ios::binary);
+    again.seekp(at);
+    again.put(static_cast<char>(byte));
+  }
+  CHECK(fingerprint(copy.string(), 2, Numerics::exact) == expected);
+  fs::remove_all(copy);
 }
 
 TEST_CASE("cache: an endless text has the same bits for any block size, chunk, threads and ISA, in flat memory") {
