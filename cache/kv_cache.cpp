@@ -281,11 +281,26 @@ void KvCache::Impl::drop_wishes() noexcept {
   reserved.clear();
 }
 
+void KvCache::commit_tokens() noexcept {
+  for (const SequenceIndex s : impl_->reserved) impl_->places[s].cache.commit();
+  impl_->reserved.clear();
+  impl_->reservation_alive = false;
+}
+
 void KvCache::commit() noexcept {
-  for (const SequenceIndex s : impl_->reserved) impl_->places[s].cache.commit(impl_->layout, impl_->pools);
+  for (const SequenceIndex s : impl_->reserved) {
+    impl_->places[s].cache.commit();
+    impl_->places[s].cache.give_back(impl_->layout, impl_->pools);
+  }
   impl_->reserved.clear();
   impl_->reservation_alive = false;
   impl_->prefixes.trim_to_budget();  // a window may have left a block to the tree alone
+}
+
+void KvCache::give_back(SequenceIndex sequence) noexcept {
+  if (impl_->reservation_alive || !impl_->alive(sequence)) return;
+  impl_->places[sequence].cache.give_back(impl_->layout, impl_->pools);
+  impl_->prefixes.trim_to_budget();
 }
 
 void KvCache::roll_back() noexcept {
@@ -486,6 +501,10 @@ KvReservation& KvReservation::operator=(KvReservation&& other) noexcept {
 
 KvReservation::~KvReservation() {
   if (cache_ != nullptr) cache_->roll_back();
+}
+
+void KvReservation::commit_tokens() noexcept {
+  if (cache_ != nullptr) std::exchange(cache_, nullptr)->commit_tokens();
 }
 
 void KvReservation::commit() noexcept {

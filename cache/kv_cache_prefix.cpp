@@ -87,7 +87,7 @@ PrefixHit KvCache::Impl::adopt(Place& place, std::string_view salt, std::span<co
 void KvCache::publish_prefix(SequenceIndex sequence, std::string_view salt, std::span<const int32_t> tokens,
                              int priority) {
   Impl& impl = *impl_;
-  if (!impl.shares_prefixes || !impl.alive(sequence)) return;
+  if (!impl.shares_prefixes || impl.reservation_alive || !impl.alive(sequence)) return;
   Impl::Place& place = impl.places[sequence];
   const auto n = std::min(tokens.size(), static_cast<size_t>(place.cache.n_pure()));
   if (n == 0 || place.sinks.n() > 0) return;

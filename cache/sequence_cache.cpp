@@ -155,8 +155,7 @@ void SequenceCache::grow(const BlockLayout& layout, std::vector<BlockPool>& pool
   n_slots_ = n_slots;
 }
 
-void SequenceCache::commit(const BlockLayout& layout, std::vector<BlockPool>& pools) noexcept {
-  len_ = n_slots_;
+void SequenceCache::give_back(const BlockLayout& layout, std::vector<BlockPool>& pools) noexcept {
   for (size_t g = 0; g < tables_.size(); ++g) {
     const GroupLayout& group = layout.groups[g];
     if (group.window == 0 || keeps_front_) continue;

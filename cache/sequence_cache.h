@@ -91,8 +91,10 @@ class SequenceCache {
   void abandon(std::vector<BlockPool>& pools) noexcept;
   /// Takes the blocks that were planned; the pools must have them free.
   void grow(const BlockLayout& layout, std::vector<BlockPool>& pools, int n_slots) noexcept;
-  /// Makes every slot committed and gives back what no query at len − rollback_tokens or later attends to.
-  void commit(const BlockLayout& layout, std::vector<BlockPool>& pools) noexcept;
+  /// Makes every slot committed.
+  void commit() noexcept { len_ = n_slots_; }
+  /// Gives back what no query at len − rollback_tokens or later attends to.
+  void give_back(const BlockLayout& layout, std::vector<BlockPool>& pools) noexcept;
   /// Cuts to n_slots ≤ this->n_slots(), reserved ones first.
   void cut(const BlockLayout& layout, std::vector<BlockPool>& pools, int n_slots) noexcept;
   /// Empty, as when it was new.
@@ -121,7 +123,7 @@ class SequenceCache {
   int len() const noexcept { return len_; }          ///< committed tokens
   int n_slots() const noexcept { return n_slots_; }  ///< those and the reserved ones
   /// Slots at the front whose keys and values are a function of the tokens before them alone.
-  int n_pure() const noexcept { return n_pure_ < n_slots_ ? n_pure_ : n_slots_; }
+  int n_pure() const noexcept { return n_pure_ < len_ ? n_pure_ : len_; }
   /// The first slot that a group still has.
   int first_slot(int group) const noexcept { return first_slots_[static_cast<size_t>(group)]; }
   /// Where begin_at() let it begin; 0: nowhere.

@@ -134,11 +134,14 @@ Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
   if (!logits) return logits.error();  // nothing a caller can see has changed
   const int64_t sample_ns = now_ns();
   if (Status picked = pick(plan, *logits); !picked) return picked.error();
-  if (has_windows)  // before windows give blocks back for good
-    for (const PlanEntry& entry : plan.entries)
-      if (const int bt = options.cache.block_tokens; (entry.first_pos + entry.n_tokens) / bt > entry.first_pos / bt)
-        publish(scheduler->slot(entry.slot));
-  slots->commit();
+  slots->commit_tokens();
+  for (const PlanEntry& entry : plan.entries) {
+    // What a window gives back now nobody else can have any more.
+    const int bt = options.cache.block_tokens;
+    if (has_windows && (entry.first_pos + entry.n_tokens) / bt > entry.first_pos / bt)
+      publish(scheduler->slot(entry.slot));
+    cache->give_back(entry.sequence);
+  }
   settle(plan, *logits);
 
   StepReport report{events, logit_rows, {}, false};

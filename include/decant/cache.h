@@ -55,6 +55,8 @@ class [[nodiscard]] KvReservation {
 
   /// The reserved tokens become part of their sequences. Blocks that slid out of every window go back to the pool.
   void commit() noexcept;
+  /// The same, but windows keep what they have until KvCache::give_back(): for those who publish a prefix in between.
+  void commit_tokens() noexcept;
 
  private:
   friend class KvCache;
@@ -134,6 +136,9 @@ class KvCache {
   /// negative growth, one past max_tokens, or while another reservation is alive. A sequence may be named more than
   /// once: its growths add up. Allocates only when a slab is needed. The cache must outlive the reservation.
   Result<KvReservation> reserve(std::span<const KvGrowth> growths);
+
+  /// Gives blocks back that slid out of every window, after KvReservation::commit_tokens().
+  void give_back(SequenceIndex sequence) noexcept;
 
   /// Writes a token's keys [n_kv_heads, k_dim] and values [n_kv_heads, v_dim] of a layer to slot pos, which must be
   /// reserved. False if a value doesn't fit the cache's types or is not finite.
@@ -220,6 +225,7 @@ class KvCache {
   friend class KvReservation;
   struct Impl;
   explicit KvCache(std::unique_ptr<Impl> impl) noexcept;
+  void commit_tokens() noexcept;
   void commit() noexcept;
   void roll_back() noexcept;
   std::unique_ptr<Impl> impl_;
