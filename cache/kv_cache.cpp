@@ -173,7 +173,7 @@ Result<KvReservation> KvCache::reserve(std::span<const KvGrowth> growths) try {
   if (room) {
     impl.plan_growth();
     room = impl.make_room();
-    if (!room && impl.drop_tree_for_growth()) {
+    if (!room && room.error().code == ErrorCode::cache_full && impl.drop_tree_for_growth()) {
       impl.plan_growth();
       room = impl.make_room();
     }
@@ -182,6 +182,7 @@ Result<KvReservation> KvCache::reserve(std::span<const KvGrowth> growths) try {
     impl.drop_wishes();
     return std::move(room).error();
   }
+  for (const SequenceIndex s : impl.reserved) impl.prefixes.take_back(std::exchange(impl.places[s].published, {}));
   for (const SequenceIndex s : impl.reserved) {
     Impl::Place& place = impl.places[s];
     place.cache.grow(impl.layout, impl.pools, place.cache.len() + std::exchange(place.wanted, 0));
@@ -211,13 +212,28 @@ Status KvCache::Impl::add_wishes(std::span<const KvGrowth> growths) {
   return {};
 }
 
-// A last block that only the tree of prefixes shares is taken out of the tree rather than copied.
+// An end that a sequence published is taken out of the tree rather than copied: counted here, done once there is room.
 void KvCache::Impl::plan_growth() noexcept {
   std::fill(n_new.begin(), n_new.end(), 0);
-  for (const SequenceIndex s : reserved) {
-    prefixes.take_back(std::exchange(places[s].published, {}));
+  for (const SequenceIndex s : reserved) loosen_published(places[s]);
+  for (const SequenceIndex s : reserved)
     places[s].cache.plan(layout, pools, places[s].cache.len() + places[s].wanted, n_new);
-  }
+  for (const SequenceIndex s : reserved) fasten_published(places[s]);
+}
+
+void KvCache::Impl::loosen_published(Place& place) noexcept {
+  const std::span<const BlockId> blocks = prefixes.to_take_back(place.published);
+  // With a block that another sequence added and left it isn't this one's to take out.
+  for (size_t g = 0; g < blocks.size(); ++g)
+    if (blocks[g] != BlockId{} && pools[g].idle(blocks[g])) return void(place.published = {});
+  for (size_t g = 0; g < blocks.size(); ++g)
+    if (blocks[g] != BlockId{} && pools[g].held(blocks[g])) pools[g].let_go(blocks[g]);
+}
+
+void KvCache::Impl::fasten_published(const Place& place) noexcept {
+  const std::span<const BlockId> blocks = prefixes.to_take_back(place.published);
+  for (size_t g = 0; g < blocks.size(); ++g)
+    if (blocks[g] != BlockId{} && !pools[g].held(blocks[g])) pools[g].hold(blocks[g]);
 }
 
 // The last resort where a copy is due to the tree alone, and would fit without it: the tree forgets everything, so that

@@ -97,12 +97,16 @@ struct KvCache::Impl {
   /// Free blocks for n_new, by group; prefixes that nobody uses make way. On an error no sequence has changed.
   Status make_room() noexcept;
   void plan_growth() noexcept;
+  /// While it is counted what will be shared, the tree lets go of the end that a sequence published. Nothing may be
+  /// evicted in between.
+  void loosen_published(Place& place) noexcept;
+  void fasten_published(const Place& place) noexcept;
   bool drop_tree_for_growth() noexcept;
   bool can_make_room() const noexcept;
   void drop_wishes() noexcept;
   struct GapMove;
   Result<std::vector<GapMove>> plan_removal(SequenceIndex sequence, int first, int n) const;
-  Status claim_blocks(SequenceCache& cache, std::span<GapMove> moves);
+  Status claim_blocks(Place& place, std::span<GapMove> moves);
   void unshare(int group, BlockTable& table, int begin, int end) noexcept;
   bool move_slots(SequenceIndex sequence, std::span<const GapMove> moves, int new_len, int n,
                   Rotator& rotator) const noexcept;

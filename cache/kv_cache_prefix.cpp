@@ -102,8 +102,8 @@ void KvCache::publish_prefix(SequenceIndex sequence, std::string_view salt, std:
         if (b * impl.layout.block_tokens >= place.cache.first_slot(g)) of_group[static_cast<size_t>(b)] = table.id(b);
       blocks.emplace_back(of_group);
     }
-    impl.prefixes.take_back(std::exchange(place.published, {}));
-    place.published = impl.prefixes.insert(salt, tokens.first(n), blocks, priority);
+    const NodeId end = impl.prefixes.insert(salt, tokens.first(n), blocks, priority);
+    if (end != NodeId{}) place.published = end;
     impl.prefixes.trim_to_budget();
   } catch (const std::bad_alloc&) {
     // It stays unknown: the next one computes it again.

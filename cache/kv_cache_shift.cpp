@@ -132,11 +132,15 @@ Result<std::vector<KvCache::Impl::GapMove>> KvCache::Impl::plan_removal(Sequence
 }
 
 // Makes every block that is about to be written the sequence's own.
-Status KvCache::Impl::claim_blocks(SequenceCache& cache, std::span<GapMove> moves) {
+Status KvCache::Impl::claim_blocks(Place& place, std::span<GapMove> moves) {
+  SequenceCache& cache = place.cache;
+  loosen_published(place);
   for (size_t g = 0; g < moves.size(); ++g)
     n_new[g] = (moves[g].prepend ? 1 : 0) +
                cache.table(static_cast<int>(g)).n_shared(pools[g], moves[g].begin_block, moves[g].end_block);
+  fasten_published(place);
   if (Status room = make_room(); !room) return room;
+  prefixes.take_back(std::exchange(place.published, {}));
   for (size_t g = 0; g < moves.size(); ++g) {
     BlockTable& table = cache.table(static_cast<int>(g));
     GapMove& move = moves[g];
@@ -199,13 +203,12 @@ Status KvCache::remove(SequenceIndex sequence, int first, int n) try {
   if (n == 0) return {};
   Result<std::vector<Impl::GapMove>> moves = impl.plan_removal(sequence, first, n);
   if (!moves) return moves.error();
-  const Error too_large{ErrorCode::non_finite,
-                        detail::format("cache: a key of sequence {} is too large for the cache's type once it is "
-                                       "rotated",
-                                       sequence)};
+  Error too_large{ErrorCode::non_finite,
+                  detail::format("cache: a key of sequence {} is too large for the cache's type once it is "
+                                 "rotated",
+                                 sequence)};
   Rotator rotator(impl.layout);
-  impl.prefixes.take_back(std::exchange(place.published, {}));
-  if (Status claimed = impl.claim_blocks(cache, *moves); !claimed) return claimed;
+  if (Status claimed = impl.claim_blocks(place, *moves); !claimed) return claimed;
 
   const detail::FpState default_state;
   const int new_len = cache.len() - n;

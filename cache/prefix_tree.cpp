@@ -170,9 +170,13 @@ void PrefixTree::use(int32_t node, int priority) noexcept {
   }
 }
 
+std::span<const BlockId> PrefixTree::to_take_back(NodeId id) const noexcept {
+  if (id.index < 0 || id.index >= nodes_.n_places() || nodes_[id.index].generation != id.generation) return {};
+  return nodes_.is_full(id.index) ? std::span<const BlockId>() : nodes_.blocks(id.index);
+}
+
 void PrefixTree::take_back(NodeId id) noexcept {
-  if (id.index < 0 || id.index >= nodes_.n_places() || nodes_[id.index].generation != id.generation) return;
-  if (!nodes_.is_full(id.index)) remove(id.index, false);
+  if (!to_take_back(id).empty()) remove(id.index, false);
 }
 
 bool PrefixTree::has_block(int32_t node) const noexcept { return std::ranges::any_of(nodes_.blocks(node), present); }

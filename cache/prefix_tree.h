@@ -95,6 +95,8 @@ class PrefixTree {
 
   /// Removes the node if it is still there and partial: its sequence may then write to the block in place.
   void take_back(NodeId node) noexcept;
+  /// What take_back() would let go of: the node's blocks, one a group, or nothing.
+  std::span<const BlockId> to_take_back(NodeId node) const noexcept;
 
   /// The longest known prefix of tokens under a salt; the full nodes on its way are used, and partial_node. Of the
   /// boundaries between blocks and the longest common starts with one more child, it takes the longest usable. On

@@ -141,6 +141,24 @@ TEST_CASE("kv_cache: a truncated sequence that grows into a block of the tree co
   CHECK(test::same_contents(*roomy, b, second, kLayers));
 }
 
+TEST_CASE("kv_cache: a growth or removal without room leaves what its sequence published known") {
+  auto cache = cache_of(kLayers, 4);
+  const SequenceIndex a = *cache->add_sequence();
+  PlainCache plain(kLayers);
+  grow(*cache, a, plain, 40);
+  cache->publish_prefix(a, "", counting(40), 0);
+  const SequenceIndex fork = *cache->fork(a);
+  const CacheStats before = cache->stats();
+  CHECK(grow(*cache, a, plain, 40) == ErrorCode::cache_full);
+  CHECK(cache->remove(a, 1, 1).error().code == ErrorCode::cache_full);
+  CHECK(cache->stats().prefixes.n_nodes == 3);
+  CHECK(cache->stats().shared_bytes == before.shared_bytes);
+  CHECK(cache->check_invariants() == "");
+  cache->release(fork);
+  CHECK(cache->adopt_prefix(*cache->add_sequence(), "", counting(40)).n_tokens == 40);
+  CHECK(test::same_contents(*cache, a, plain, kLayers));
+}
+
 TEST_CASE("kv_cache: its own published end is written in place, without a copy") {
   auto cache = cache_of(kLayers, 3);
   const SequenceIndex a = *cache->add_sequence();
