@@ -183,10 +183,13 @@ Result<KvReservation> KvCache::reserve(std::span<const KvGrowth> growths) try {
     return std::move(room).error();
   }
   for (const SequenceIndex s : impl.reserved) impl.prefixes.take_back(std::exchange(impl.places[s].published, {}));
+  for (size_t g = 0; g < impl.pools.size(); ++g) impl.n_new[g] += impl.pools[g].n_used();
   for (const SequenceIndex s : impl.reserved) {
     Impl::Place& place = impl.places[s];
     place.cache.grow(impl.layout, impl.pools, place.cache.len() + std::exchange(place.wanted, 0));
   }
+  for (size_t g = 0; g < impl.pools.size(); ++g)
+    if (impl.pools[g].n_used() < impl.n_new[g]) impl.pools[g].trim();  // making room spared a copy
   impl.reservation_alive = true;
   return KvReservation(this);
 } catch (const std::bad_alloc&) {

@@ -56,7 +56,8 @@ void BlockTable::take_back_last(BlockPool& pool) noexcept {
 
 std::pair<const std::byte*, std::byte*> BlockTable::grow(BlockPool& pool, int n) noexcept {
   std::pair<const std::byte*, std::byte*> move{nullptr, nullptr};
-  if (const Last last = std::exchange(last_, Last::own); last != Last::own) {
+  const Last last = std::exchange(last_, Last::own);
+  if (last == Last::given_up || (last == Last::to_copy && pool.owners(id(n_blocks_ - 1)) > 1)) {
     const BlockId copy = pool.take();
     move = {block(n_blocks_ - 1), pool.data(copy)};  // still there: it has another owner
     if (last == Last::to_copy) pool.drop(id(n_blocks_ - 1));

@@ -39,7 +39,7 @@ class BlockTable {
   /// Takes a last block that was given up back: nothing was grown.
   void take_back_last(BlockPool& pool) noexcept;
   /// Takes free blocks of the pool until there are n; returns where the first slots of a last block that was given up
-  /// must be copied from and to, or nulls.
+  /// must be copied from and to, or nulls, also where the tree has let go of it meanwhile.
   std::pair<const std::byte*, std::byte*> grow(BlockPool& pool, int n) noexcept;
 
   /// How many of blocks [begin, end), all there, have other owners.
