@@ -262,9 +262,14 @@ Status KvCache::Impl::make_room() noexcept try {
     for (size_t g = 0; g < pools.size(); ++g) missing += pools[g].missing_bytes(n_new[g]);
     return missing;
   };
-  size_t missing = missing_bytes();
-  if (missing > budget.left_bytes() && can_make_room())
-    prefixes.evict_until([&] { return (missing = missing_bytes()) <= budget.left_bytes(); });
+  size_t missing = 0;
+  const auto enough = [&] { return (missing = missing_bytes()) <= budget.left_bytes(); };
+  // A block that nobody uses cannot go before one below it that a sequence added: then only forgetting everything
+  // helps.
+  if (!enough() && can_make_room() && !prefixes.evict_until(enough)) {
+    prefixes.clear();
+    enough();
+  }
   if (missing > budget.left_bytes())
     return Error{ErrorCode::cache_full, detail::format("cache: needs {} bytes more, {} of {} are taken", missing,
                                                        budget.reserved_bytes, budget.limit_bytes)};

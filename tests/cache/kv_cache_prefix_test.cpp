@@ -159,6 +159,22 @@ TEST_CASE("kv_cache: a growth or removal without room leaves what its sequence p
   CHECK(test::same_contents(*cache, a, plain, kLayers));
 }
 
+TEST_CASE("kv_cache: blocks that nobody uses make way even above one that a sequence added") {
+  auto cache = cache_of(kLayers, 5);
+  const SequenceIndex a = *cache->add_sequence(), b = *cache->add_sequence();
+  PlainCache plain(kLayers), other(kLayers);
+  grow(*cache, b, other, 32);
+  cache->publish_prefix(b, "", counting(32), 0);
+  grow(*cache, a, plain, 48);  // computed by itself: the tree has its third block, and the first two of the other
+  cache->publish_prefix(a, "", counting(48), 0);
+  cache->release(b);
+  CHECK(cache->stats().prefix_bytes == cache->bytes_needed(32));
+  CHECK(grow(*cache, a, plain, 33) == ErrorCode::cache_full);
+  CHECK(cache->stats().prefixes.n_nodes == 3);
+  CHECK(grow(*cache, a, plain, 32) == ErrorCode::ok);
+  CHECK(test::same_contents(*cache, a, plain, kLayers));
+}
+
 TEST_CASE("kv_cache: its own published end is written in place, without a copy") {
   auto cache = cache_of(kLayers, 3);
   const SequenceIndex a = *cache->add_sequence();
