@@ -334,6 +334,7 @@ void KvCache::roll_back() noexcept {
   }
   impl_->reserved.clear();
   impl_->reservation_alive = false;
+  impl_->prefixes.trim_to_budget();  // a copy stays, and its original may be the tree's alone
 }
 
 Result<int> KvCache::truncate(SequenceIndex sequence, int len) try {

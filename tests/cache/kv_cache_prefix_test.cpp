@@ -175,6 +175,21 @@ TEST_CASE("kv_cache: blocks that nobody uses make way even above one that a sequ
   CHECK(test::same_contents(*cache, a, plain, kLayers));
 }
 
+TEST_CASE("kv_cache: a growth that is rolled back leaves known prefixes within their budget") {
+  auto cache = cache_of(kLayers, 0, 1);
+  const SequenceIndex a = *cache->add_sequence();
+  PlainCache plain(kLayers);
+  grow(*cache, a, plain, 48);
+  cache->publish_prefix(a, "", counting(48), 0);
+  REQUIRE(*cache->truncate(a, 40) == 40);
+  plain.cut(40);
+  const KvGrowth growth{a, 1};
+  CHECK(cache->reserve({&growth, 1}).ok());  // copies a block that was the tree's, too
+  CHECK(cache->stats().prefix_bytes == 0);
+  CHECK(cache->check_invariants() == "");
+  CHECK(test::same_contents(*cache, a, plain, kLayers));
+}
+
 TEST_CASE("kv_cache: its own published end is written in place, without a copy") {
   auto cache = cache_of(kLayers, 3);
   const SequenceIndex a = *cache->add_sequence();
