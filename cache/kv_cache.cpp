@@ -148,10 +148,11 @@ void KvCache::release(SequenceIndex sequence) noexcept { impl_->release(sequence
 
 Result<SequenceIndex> KvCache::fork(SequenceIndex sequence) try {
   if (Status idle = impl_->check_idle(sequence); !idle) return idle.error();
+  if (impl_->free_places.empty()) return impl_->add_sequence();  // its error, before anything makes way
   Sinks sinks;
   if (const Sinks& original = impl_->places[sequence].sinks; original.n() > 0) {
-    Result<Sinks> copy = Sinks::take(impl_->layout, original.n(), &impl_->budget);
-    if (!copy) return copy.error();
+    Result<Sinks> copy = impl_->take_sinks(original.n());
+    if (!copy) return std::move(copy).error();
     sinks = std::move(*copy);
     std::copy_n(original.keys(impl_->layout, 0, 0), original.key_bytes(impl_->layout) / sizeof(float),
                 sinks.keys(impl_->layout, 0, 0));
@@ -256,9 +257,9 @@ bool KvCache::Impl::drop_tree_for_growth() noexcept {
 }
 
 // Whether the limit allows it is decided before anything is taken; then only the operating system can say no.
-Status KvCache::Impl::make_room() noexcept try {
-  const auto missing_bytes = [this] {
-    size_t missing = 0;
+Status KvCache::Impl::make_room(size_t bytes_beside) noexcept try {
+  const auto missing_bytes = [&] {
+    size_t missing = bytes_beside;
     for (size_t g = 0; g < pools.size(); ++g) missing += pools[g].missing_bytes(n_new[g]);
     return missing;
   };
@@ -266,7 +267,7 @@ Status KvCache::Impl::make_room() noexcept try {
   const auto enough = [&] { return (missing = missing_bytes()) <= budget.left_bytes(); };
   // A block that nobody uses cannot go before one below it that a sequence added: then only forgetting everything
   // helps.
-  if (!enough() && can_make_room() && !prefixes.evict_until(enough)) {
+  if (!enough() && can_make_room(bytes_beside) && !prefixes.evict_until(enough)) {
     prefixes.clear();
     enough();
   }
@@ -286,8 +287,8 @@ Status KvCache::Impl::make_room() noexcept try {
 
 // Whether it would be enough if every prefix that nobody uses went. A pool that needs blocks keeps its slabs then; one
 // that needs none gives those back that would be empty.
-bool KvCache::Impl::can_make_room() const noexcept {
-  size_t missing = 0, returned = 0;
+bool KvCache::Impl::can_make_room(size_t bytes_beside) const noexcept {
+  size_t missing = bytes_beside, returned = 0;
   for (size_t g = 0; g < pools.size(); ++g) {
     const int64_t left = n_new[g] - pools[g].n_idle();
     if (left > 0) missing += pools[g].missing_bytes(left);

@@ -40,6 +40,8 @@ class Sinks {
 
   static Result<Sinks> take(const BlockLayout& layout, int n, SlabBudget* budget);
 
+  /// Bytes that n sinks take out of the budget.
+  static size_t bytes_for(const BlockLayout& layout, int n) noexcept;
   /// Bytes of one token's keys.
   static size_t bytes_each(const BlockLayout& layout) noexcept;
 
@@ -94,15 +96,18 @@ struct KvCache::Impl {
   Result<SequenceIndex> add_sequence();
   void release(SequenceIndex s) noexcept;
   Status add_wishes(std::span<const KvGrowth> growths);
-  /// Free blocks for n_new, by group; prefixes that nobody uses make way. On an error no sequence has changed.
-  Status make_room() noexcept;
+  /// Free blocks for n_new, by group, and bytes_beside left in the budget; prefixes that nobody uses make way. On an
+  /// error no sequence has changed.
+  Status make_room(size_t bytes_beside = 0) noexcept;
+  /// Sinks; prefixes that nobody uses make way.
+  Result<Sinks> take_sinks(int n);
   void plan_growth() noexcept;
   /// While it is counted what will be shared, the tree lets go of the end that a sequence published. Nothing may be
   /// evicted in between.
   void loosen_published(Place& place) noexcept;
   void fasten_published(const Place& place) noexcept;
   bool drop_tree_for_growth() noexcept;
-  bool can_make_room() const noexcept;
+  bool can_make_room(size_t bytes_beside = 0) const noexcept;
   void drop_wishes() noexcept;
   struct GapMove;
   Result<std::vector<GapMove>> plan_removal(SequenceIndex sequence, int first, int n) const;

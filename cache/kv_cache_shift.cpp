@@ -67,7 +67,7 @@ Sinks::~Sinks() {
 Result<Sinks> Sinks::take(const BlockLayout& layout, int n, SlabBudget* budget) {
   Sinks sinks;
   sinks.n_ = n;
-  const size_t bytes = (sinks.key_bytes(layout) + kPageBytes - 1) / kPageBytes * kPageBytes;
+  const size_t bytes = bytes_for(layout, n);
   if (bytes > budget->left_bytes())
     return Error{ErrorCode::cache_full, detail::format("cache: sinks need {} bytes, {} of {} are taken", bytes,
                                                        budget->reserved_bytes, budget->limit_bytes)};
@@ -76,6 +76,10 @@ Result<Sinks> Sinks::take(const BlockLayout& layout, int n, SlabBudget* budget) 
   sinks.budget_ = budget;
   budget->reserved_bytes += sinks.memory_.size_bytes();
   return sinks;
+}
+
+size_t Sinks::bytes_for(const BlockLayout& layout, int n) noexcept {
+  return (bytes_each(layout) * static_cast<size_t>(n) + kPageBytes - 1) / kPageBytes * kPageBytes;
 }
 
 size_t Sinks::bytes_each(const BlockLayout& layout) noexcept {
@@ -93,6 +97,12 @@ float* Sinks::keys(const BlockLayout& layout, int layer, int i) const noexcept {
   };
   for (int l = 0; l < layer; ++l) before += row(l) * static_cast<size_t>(n_);
   return reinterpret_cast<float*>(memory_.data()) + before + row(layer) * static_cast<size_t>(i);
+}
+
+Result<Sinks> KvCache::Impl::take_sinks(int n) {
+  std::fill(n_new.begin(), n_new.end(), 0);
+  if (Status room = make_room(Sinks::bytes_for(layout, n)); !room) return std::move(room).error();
+  return Sinks::take(layout, n, &budget);
 }
 
 /// What a removal does to one group's slots. Blocks are numbered as before it, slots too until move_slots().
@@ -232,8 +242,8 @@ Status KvCache::keep_sinks(SequenceIndex sequence, int n_sinks) try {
                  detail::format("cache: sinks are kept of an empty sequence, 1 to {} of them; sequence {} has {} "
                                 "tokens, {} are asked for",
                                 kMaxSinks, sequence, place.cache.len(), n_sinks)};
-  Result<Sinks> sinks = Sinks::take(impl_->layout, n_sinks, &impl_->budget);
-  if (!sinks) return sinks.error();
+  Result<Sinks> sinks = impl_->take_sinks(n_sinks);
+  if (!sinks) return std::move(sinks).error();
   place.sinks = std::move(*sinks);
   place.cache.keep_front();
   return {};

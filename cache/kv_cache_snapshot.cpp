@@ -189,7 +189,8 @@ Status KvCache::Impl::fill(Place& place, const SnapshotSequence& saved, const Sn
     kept[g] = std::move(*blocks);
     n_new[g] = static_cast<int64_t>(kept[g].size());
   }
-  if (Status room = make_room(); !room) return room;
+  const size_t sink_bytes = n_sinks > 0 ? Sinks::bytes_for(layout, static_cast<int>(n_sinks)) : 0;
+  if (Status room = make_room(sink_bytes); !room) return room;
   for (size_t g = 0; g < pools.size(); ++g) {
     BlockTable& table = place.cache.table(static_cast<int>(g));
     const int n_blocks = layout.blocks_for(saved.n_tokens);

@@ -190,6 +190,22 @@ TEST_CASE("kv_cache: a growth that is rolled back leaves known prefixes within t
   CHECK(test::same_contents(*cache, a, plain, kLayers));
 }
 
+TEST_CASE("kv_cache: known prefixes that nobody uses make way for sinks") {
+  auto cache = cache_of(kLayers, 3);
+  const SequenceIndex a = *cache->add_sequence();
+  PlainCache plain(kLayers);
+  grow(*cache, a, plain, 48);
+  cache->publish_prefix(a, "", counting(48), 0);
+  CHECK(cache->keep_sinks(*cache->add_sequence(), 4).error().code == ErrorCode::cache_full);
+  CHECK(cache->stats().prefixes.n_nodes == 3);
+  cache->release(a);
+  const SequenceIndex b = *cache->add_sequence();
+  CHECK(cache->keep_sinks(b, 4).ok());
+  CHECK(cache->stats().sink_bytes > 0);
+  CHECK(cache->fork(b).ok());
+  CHECK(cache->check_invariants() == "");
+}
+
 TEST_CASE("kv_cache: its own published end is written in place, without a copy") {
   auto cache = cache_of(kLayers, 3);
   const SequenceIndex a = *cache->add_sequence();
