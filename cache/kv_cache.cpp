@@ -344,7 +344,10 @@ Result<int> KvCache::truncate(SequenceIndex sequence, int len) try {
   if (len < 0 || len > place.cache.len())
     return Error{ErrorCode::invalid_argument, detail::format("cache: sequence {} has {} tokens, cannot be cut to {}",
                                                              sequence, place.cache.len(), len)};
-  const int kept = place.cache.can_cut(impl_->layout, len) ? len : 0;
+  // Sinks that have moved are kept whole: what would come in their place is none that write_sink() has seen.
+  const int begin = place.cache.begin();
+  const bool cuts_sinks = begin > 0 && len < begin + place.sinks.n();
+  const int kept = !cuts_sinks && place.cache.can_cut(impl_->layout, len) ? len : 0;
   impl_->prefixes.take_back(std::exchange(place.published, {}));
   place.cache.cut(impl_->layout, impl_->pools, kept);
   impl_->prefixes.trim_to_budget();

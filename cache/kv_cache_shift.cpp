@@ -285,11 +285,12 @@ Status KvCache::slide(SequenceIndex sequence, int first) try {
   Impl::Place& place = impl.places[sequence];
   SequenceCache& cache = place.cache;
   const int n = place.sinks.n();
-  const int old_begin = cache.begin(), begin = first - n;
-  if (n == 0 || first > cache.len() || begin < old_begin + n || begin <= 0)
+  const int old_begin = cache.begin();
+  if (n == 0 || first > cache.len() || first <= n || first - n < old_begin + n)
     return Error{ErrorCode::invalid_argument,
                  detail::format("cache: sequence {} of {} tokens with {} sinks at {} cannot slide to {}", sequence,
                                 cache.len(), n, old_begin, first)};
+  const int begin = first - n;
   Rotator rotator(layout);
   size_t tile_bytes = 0;
   for (const LayerLayout& layer : layout.layers) tile_bytes = std::max(tile_bytes, layer.k_tile_bytes);

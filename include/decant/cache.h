@@ -157,7 +157,7 @@ class KvCache {
 
   /// Cuts a sequence to its first len tokens, 0 ≤ len ≤ length(sequence), and returns how many it has now: len, or 0
   /// where a window has given back what the next token would attend to (windows keep CacheOptions::rollback_tokens more
-  /// than they need). Tokens from there on must be computed again. `invalid_argument` for another len.
+  /// than they need) or sinks that have moved would be cut. Tokens from there on must be computed again. `invalid_argument` for another len.
   Result<int> truncate(SequenceIndex sequence, int len);
 
   /// Takes tokens [first, first + n) out and closes the gap: later slots move n down, and their keys, which stood at
