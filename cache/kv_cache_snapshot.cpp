@@ -151,9 +151,10 @@ Result<RestoredSequence> KvCache::restore(const std::string& path, const Snapsho
   Result<SnapshotReader> reader = open_snapshot(path, identity, impl.layout, /*of_sequence=*/true);
   if (!reader) return reader.error();
   const SnapshotContents& contents = reader->contents();
+  RestoredSequence restored{0, contents.payload};
   Result<SequenceIndex> added = impl.add_sequence();
   if (!added) return added.error();
-  RestoredSequence restored{*added, contents.payload};
+  restored.sequence = *added;
   Status done = impl.fill(impl.places[*added], contents.sequences.front(), *reader, path);
   if (done) return restored;
   impl.release(*added);
@@ -276,7 +277,7 @@ Result<int64_t> KvCache::Impl::fill_prefixes(const SnapshotReader& reader) {
       const BlockPool& pool = pools[static_cast<size_t>(groups[i])];
       if (Status read = reader.read_block(static_cast<int>(i), {pool.data(ids[i]), pool.block_bytes()}); !read) {
         give_back();
-        return read.error();
+        return std::move(read).error();
       }
     }
     std::vector<bool> has_children(nodes.size(), false);
