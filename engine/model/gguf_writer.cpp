@@ -2,16 +2,9 @@
 #include "engine/model/gguf_writer.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <functional>
 #include <numeric>
-#include <system_error>
 #include <utility>
-
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "decant/detail/check.h"
 #include "decant/detail/format.h"
@@ -25,7 +18,6 @@ namespace {
 
 constexpr uint64_t kAlignment = 32;
 constexpr size_t kBufferBytes = size_t{1} << 20;
-constexpr int kMaxNames = 100;  // of temporary files that an earlier run may have left
 
 uint64_t aligned(uint64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
 
@@ -44,17 +36,7 @@ void put_all(std::string& out, std::span<const T> values) {
   out.append(reinterpret_cast<const char*>(values.data()), values.size_bytes());
 }
 
-std::string folder_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : path.substr(0, slash + 1);
-}
-
 }  // namespace
-
-GgufWriter::~GgufWriter() {
-  if (descriptor_ >= 0) ::close(descriptor_);
-  if (!temporary_.empty()) ::unlink(temporary_.c_str());
-}
 
 void GgufWriter::add_key(std::string_view key, uint32_t type) {
   put_string(pairs_, key);
@@ -109,7 +91,7 @@ void GgufWriter::add_i32s(std::string_view key, std::span<const int32_t> values)
 }
 
 void GgufWriter::add_tensor(std::string_view name, std::span<const int64_t> shape, DType type) {
-  DECANT_CHECK(descriptor_ < 0, "tensors are declared before begin()");
+  DECANT_CHECK(!file_, "tensors are declared before begin()");
   const quant::Format& format = quant::format(type);
   put_string(tensors_, name);
   put(tensors_, static_cast<uint32_t>(shape.size()));
@@ -125,22 +107,10 @@ uint64_t GgufWriter::data_bytes() const noexcept {
   return std::accumulate(tensor_bytes_.begin(), tensor_bytes_.end(), uint64_t{0});
 }
 
-Error GgufWriter::failed(const char* what, int code) const {
-  return Error{ErrorCode::io, detail::format("{}: {}: {}", path_, what, std::generic_category().message(code))};
-}
-
 Status GgufWriter::begin() {
-  // The rename at the end would put a file where a device or a pipe was.
-  struct stat target {};
-  if (::stat(path_.c_str(), &target) == 0 && !S_ISREG(target.st_mode))
-    return Error{ErrorCode::io, detail::format("{} is not a file that could be replaced", path_)};
-  for (int i = 0; i < kMaxNames && descriptor_ < 0; ++i) {
-    const std::string name = detail::format("{}.partial{}", path_, i == 0 ? "" : std::to_string(i));
-    descriptor_ = ::open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor_ >= 0) temporary_ = name;
-    if (descriptor_ < 0 && errno != EEXIST && errno != EINTR) return failed("cannot write beside it", errno);
-  }
-  if (descriptor_ < 0) return failed("too many unfinished files beside it", EEXIST);
+  Result<cache::AtomicFile> file = cache::AtomicFile::create(path_, 0666);
+  if (!file) return std::move(file).error();
+  file_ = std::move(*file);
   buffer_.reserve(kBufferBytes);
 
   std::string head = "GGUF";
@@ -170,19 +140,13 @@ Status GgufWriter::pad() {
 }
 
 Status GgufWriter::flush() {
-  std::span<const std::byte> bytes = buffer_;
-  while (!bytes.empty()) {
-    const ssize_t n = ::write(descriptor_, bytes.data(), bytes.size());
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return failed("cannot write", errno);
-    bytes = bytes.subspan(static_cast<size_t>(n));
-  }
-  buffer_.clear();
-  return {};
+  Status written = file_->write(buffer_);
+  if (written) buffer_.clear();
+  return written;
 }
 
 Status GgufWriter::write(std::span<const std::byte> bytes) {
-  if (descriptor_ < 0 || current_ >= tensor_bytes_.size() || bytes.size() > tensor_bytes_[current_] - current_bytes_)
+  if (!file_ || current_ >= tensor_bytes_.size() || bytes.size() > tensor_bytes_[current_] - current_bytes_)
     return Error{ErrorCode::internal, detail::format("{}: more bytes than the tensors declared", path_)};
   if (Status written = append(bytes); !written) return written;
   current_bytes_ += bytes.size();
@@ -193,20 +157,10 @@ Status GgufWriter::write(std::span<const std::byte> bytes) {
 }
 
 Status GgufWriter::finish() {
-  if (descriptor_ < 0 || current_ != tensor_bytes_.size())
+  if (!file_ || current_ != tensor_bytes_.size())
     return Error{ErrorCode::internal, detail::format("{}: tensor {} is not complete", path_, current_)};
   if (Status flushed = flush(); !flushed) return flushed;
-  if (::fsync(descriptor_) != 0) return failed("cannot write", errno);
-  if (::close(std::exchange(descriptor_, -1)) != 0) return failed("cannot write", errno);
-  if (std::rename(temporary_.c_str(), path_.c_str()) != 0) return failed("cannot put the file in its place", errno);
-  temporary_.clear();
-  // The name is durable only once its folder is written, too; a file system that can't do that has still the file.
-  const int folder = ::open(folder_of(path_).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (folder >= 0) {
-    ::fsync(folder);
-    ::close(folder);
-  }
-  return {};
+  return file_->commit();
 }
 
 }  // namespace decant::model

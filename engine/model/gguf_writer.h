@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,17 +12,16 @@
 #include "decant/dtype.h"
 #include "decant/result.h"
 
+#include "cache/atomic_file.h"
+
 namespace decant::model {
 
 /// Writes a GGUF file of version 3: metadata and tensors are declared, then begin(), then the tensors' bytes in the
-/// order of their declaration, then finish(). Until finish() returns, what stands under the target's name is untouched:
-/// the bytes go to a temporary file beside it, which is removed if anything fails.
+/// order of their declaration, then finish(). Until finish() returns, what stands under the target's name is untouched
+/// (cache::AtomicFile).
 class GgufWriter {
  public:
   explicit GgufWriter(std::string path) : path_(std::move(path)) {}
-  ~GgufWriter();
-  GgufWriter(const GgufWriter&) = delete;
-  GgufWriter& operator=(const GgufWriter&) = delete;
 
   void add_u32(std::string_view key, uint32_t value);
   void add_i32(std::string_view key, int32_t value);
@@ -37,7 +37,7 @@ class GgufWriter {
   /// Bytes of all tensors declared so far.
   uint64_t data_bytes() const noexcept;
 
-  /// `io` where the temporary file can't be made or the disk is full; the same for what follows.
+  /// `io` as AtomicFile::create(), or where the disk is full; the same for what follows.
   Status begin();
   /// Further bytes of the tensor that isn't complete yet.
   Status write(std::span<const std::byte> bytes);
@@ -50,9 +50,8 @@ class GgufWriter {
   Status append(std::span<const std::byte> bytes);
   Status pad();
   Status flush();
-  Error failed(const char* what, int code) const;
 
-  std::string path_, temporary_;
+  std::string path_;
   std::string pairs_, tensors_;  // the header's sections, encoded
   uint64_t n_pairs_ = 0;
   std::vector<uint64_t> tensor_bytes_;
@@ -61,7 +60,7 @@ class GgufWriter {
   uint64_t current_bytes_ = 0;  // how much of it is there
   uint64_t position_ = 0;       // in the file
   std::vector<std::byte> buffer_;
-  int descriptor_ = -1;
+  std::optional<cache::AtomicFile> file_;  // from begin() on
 };
 
 }  // namespace decant::model

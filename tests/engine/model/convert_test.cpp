@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <set>
 #include <string>
 #include <tuple>
@@ -13,6 +14,8 @@
 #include <doctest/doctest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "engine/model/gguf.h"
 #include "engine/model/model_config.h"
@@ -317,6 +320,46 @@ TEST_CASE("convert: a target that is no file is refused and stays what it is") {
   REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
   CHECK(convert(fixture("models/llama-gqa"), pipe, DType::f16).error().code == ErrorCode::io);
   CHECK(std::filesystem::is_fifo(pipe));
+  std::filesystem::create_directory(dir.path("folder"));
+  CHECK(convert(fixture("models/llama-gqa"), dir.path("folder"), DType::f16).error().code == ErrorCode::io);
+  CHECK(convert(fixture("models/llama-gqa"), "/dev/full", DType::f16).error().code == ErrorCode::io);
+  CHECK(std::filesystem::is_character_file("/dev/full"));
+}
+
+TEST_CASE("convert: through a link the file behind it is replaced, with its permissions") {
+  TempDir dir;
+  dir.write("target.gguf", "what was here");
+  std::filesystem::permissions(dir.path("target.gguf"), std::filesystem::perms(0640));
+  std::filesystem::create_symlink("target.gguf", dir.path("link.gguf"));
+  REQUIRE(convert(fixture("models/llama-gqa"), dir.path("link.gguf"), DType::f16).ok());
+  CHECK(std::filesystem::is_symlink(dir.path("link.gguf")));
+  CHECK(std::filesystem::status(dir.path("target.gguf")).permissions() == std::filesystem::perms(0640));
+  CHECK(describe(dir.path("target.gguf")).ok());
+}
+
+TEST_CASE("convert: a killed one leaves the old file, and the next one clears up after it") {
+  TempDir dir;
+  dir.write("out.gguf", "what was here");
+  const std::string source = fixture("models/llama-gqa");
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    ConvertOptions options;
+    options.progress = [](size_t, size_t) { ::kill(::getpid(), SIGKILL); };
+    static_cast<void>(convert(source, dir.path("out.gguf"), DType::f16, options));
+    ::_exit(0);
+  }
+  int status = 0;
+  REQUIRE(::waitpid(child, &status, 0) == child);
+  CHECK((WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+  CHECK(decant::test::read_file(dir.path("out.gguf")) == "what was here");
+  const auto n_files = [&dir] {
+    return std::distance(std::filesystem::directory_iterator(dir.path()), std::filesystem::directory_iterator());
+  };
+  CHECK(n_files() == 2);
+  REQUIRE(convert(source, dir.path("out.gguf"), DType::f16).ok());
+  CHECK(describe(dir.path("out.gguf")).ok());
+  CHECK(n_files() == 1);
 }
 
 TEST_CASE("convert: rows that Q8_0's blocks don't fit fall back to F16, and a weight beyond F16 is refused") {
