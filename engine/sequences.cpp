@@ -204,8 +204,10 @@ Status Engine::Impl::extend(SequenceId id, std::span<const int32_t> ids, int max
     return Error{ErrorCode::invalid_argument,
                  detail::format("sequence {} would have {} tokens; the context holds {}", id, n_tokens, options.n_ctx)};
   const int limit = limit_of(sequence.request, static_cast<int>(n_tokens), max_new_tokens, options.n_ctx);
-  const size_t room = sequence.endless() ? sequence.ids.size() + ids.size() + static_cast<size_t>(options.n_ctx)
-                                         : static_cast<size_t>(limit);
+  // Half of it is forgotten when it is full, and penalties look at the last n_ctx tokens.
+  const size_t n_ctx = static_cast<size_t>(options.n_ctx);
+  const size_t room =
+      sequence.endless() ? std::max(2 * n_ctx, sequence.ids.size() + ids.size() + n_ctx) : static_cast<size_t>(limit);
   sequence.ids.reserve(room);
   if (ids.empty())  // the last token's logits are wanted once more
     if (Status rewound = rewind(sequence, sequence.n_tokens() - 1); !rewound) return rewound;
