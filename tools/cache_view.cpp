@@ -57,23 +57,32 @@ std::string show_count(int64_t n) {
   return out;
 }
 
-std::string draw_cache(const CacheStats& stats) {
-  const std::array<Part, 5> parts = {{{"█", "one sequence's", stats.unique_bytes},
+std::string show_count(int64_t n, const char* noun) {
+  return detail::format("{} {}{}", show_count(n), noun, n == 1 ? "" : "s");
+}
+
+std::string draw_owners(const CacheStats& stats, size_t total_bytes) {
+  const std::array<Part, 5> parts = {{{"█", "one sequence", stats.unique_bytes},
                                       {"▓", "shared", stats.shared_bytes},
                                       {"▒", "known prefixes", stats.prefix_bytes},
                                       {"░", "sinks", stats.sink_bytes},
-                                      {"·", "free in slabs", stats.free_bytes}}};
-  const size_t total = std::max(stats.limit_bytes, stats.reserved_bytes);
-  std::string out = detail::format("KV cache: {} reserved, {} used, limit {}\n", show_bytes(stats.reserved_bytes),
-                                   show_bytes(stats.used_bytes),
-                                   stats.limit_bytes == 0 ? std::string("none") : show_bytes(stats.limit_bytes));
-  out += detail::format("  [{}]\n ", bar(parts, total));
+                                      {"·", "free", stats.free_bytes}}};
+  std::string out = detail::format("  [{}]\n", bar(parts, total_bytes)), legend;
   for (const Part& part : parts)
-    if (part.bytes > 0) out += detail::format(" {} {} {} ", part.mark, part.name, show_bytes(part.bytes));
+    if (part.bytes > 0) legend += detail::format("  {} {}: {}", part.mark, part.name, show_bytes(part.bytes));
+  return legend.empty() ? out : out + legend + "\n";
+}
+
+std::string draw_cache(const CacheStats& stats) {
+  std::string out = detail::format(
+      "KV cache: {} taken from the system, {} in use, {}\n", show_bytes(stats.reserved_bytes),
+      show_bytes(stats.used_bytes + stats.sink_bytes),
+      stats.limit_bytes == 0 ? std::string("no limit") : detail::format("limit {}", show_bytes(stats.limit_bytes)));
+  out += draw_owners(stats, std::max(stats.limit_bytes, stats.reserved_bytes));
   out +=
-      detail::format("\n  {} sequence{} of {} tokens in {} blocks, {} of them shared; tables take {}\n",
-                     show_count(stats.n_sequences), stats.n_sequences == 1 ? "" : "s", show_count(stats.n_tokens),
-                     show_count(stats.n_blocks_used), show_count(stats.n_blocks_shared), show_bytes(stats.table_bytes));
+      detail::format("  {} of {} in {}, {} of them shared; tables take {}\n", show_count(stats.n_sequences, "sequence"),
+                     show_count(stats.n_tokens, "token"), show_count(stats.n_blocks_used, "block"),
+                     show_count(stats.n_blocks_shared), show_bytes(stats.table_bytes));
   const PrefixStats& p = stats.prefixes;
   if (p.n_lookups > 0 || p.n_nodes > 0)
     out += detail::format(

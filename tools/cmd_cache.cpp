@@ -12,6 +12,7 @@
 #include "tools/args.h"
 #include "tools/cache_view.h"
 #include "tools/output.h"
+#include "tools/session.h"
 #include "tools/terminal.h"
 
 namespace decant::tools {
@@ -46,22 +47,29 @@ int64_t n_node_tokens(const SnapshotContents& contents) {
   return n;
 }
 
-/// "8 × 6 kv heads × (64 + 64), window 512" for each run of equal layers.
+/// Text out of a file, for a terminal: control characters become spaces.
+std::string plain(std::string text) {
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  return text;
+}
+
+/// A line for each run of equal layers.
 std::vector<std::string> describe_layers(const SnapshotLayout& layout) {
   std::vector<std::string> lines;
   for (size_t i = 0; i < layout.layers.size();) {
     const SnapshotLayout::Layer& layer = layout.layers[i];
     size_t end = i + 1;
     while (end < layout.layers.size() && layout.layers[end] == layer) ++end;
-    lines.push_back(detail::format("{} × {} kv heads × ({} + {}){}{}", end - i, layer.n_kv_heads, layer.k_dim,
-                                   layer.v_dim, layer.v_in_k ? ", values within keys" : "",
-                                   layer.window > 0 ? detail::format(", window {}", layer.window) : ""));
+    lines.push_back(detail::format("{} of {}, each {} channels for K {} {} for V{}", end - i,
+                                   show_count(layer.n_kv_heads, "kv head"), layer.k_dim, layer.v_in_k ? "with" : "and",
+                                   layer.v_dim, layer.window > 0 ? detail::format(", window {}", layer.window) : ""));
     i = end;
   }
   return lines;
 }
 
-Json inspect_json(const SnapshotReader& reader) {
+Json inspect_json(const SnapshotReader& reader, const Result<Session>& session) {
   const SnapshotContents& contents = reader.contents();
   Json result;
   result["bytes"] = reader.file_bytes();
@@ -79,29 +87,55 @@ Json inspect_json(const SnapshotReader& reader) {
   result["n_prefix_nodes"] = contents.nodes.size();
   result["n_prefix_tokens"] = n_node_tokens(contents);
   result["payload_bytes"] = contents.payload.size();
+  if (session) {
+    Json& text = result["session"];
+    text["n_tokens"] = session->n_tokens;
+    text["window"] = session->recent_window;
+    const SamplingParams& s = session->sampling;
+    text["sampling"] = {{"temperature", s.temperature},
+                        {"top_k", s.top_k},
+                        {"top_p", s.top_p},
+                        {"min_p", s.min_p},
+                        {"typical_p", s.typical_p},
+                        {"repeat_penalty", s.repetition_penalty},
+                        {"no_repeat_ngram", s.no_repeat_ngram_size},
+                        {"seed", s.seed}};
+    text["ids"] = session->ids;
+  }
   return result;
 }
 
-std::string inspect_text(const std::string& path, const SnapshotReader& reader) {
+std::string inspect_text(const std::string& path, const SnapshotReader& reader, const Result<Session>& session) {
   const SnapshotContents& contents = reader.contents();
+  const SnapshotLayout& layout = contents.layout;
   const auto line = [](const char* name, const std::string& value) {
     return detail::format("  {:<10}{}\n", name, value);
   };
   std::string out = detail::format("{}: {}; every checksum holds\n", path, show_bytes(reader.file_bytes()));
-  out += line("model", detail::format("{} (weights {})", contents.identity.model, contents.identity.model_fingerprint));
-  out += line("numerics", contents.identity.numerics);
-  out += line("cache", detail::format("K {}, V {}, {} blocks of {} tokens", to_string(contents.layout.k_type),
-                                      to_string(contents.layout.v_type), show_count(reader.n_blocks()),
-                                      contents.layout.block_tokens));
-  for (const std::string& layers : describe_layers(contents.layout)) out += line("layers", layers);
+  out += line("model", detail::format("{} (weights {})", plain(contents.identity.model),
+                                      plain(contents.identity.model_fingerprint)));
+  out += line("numerics", plain(contents.identity.numerics));
+  if (session) {
+    out += line("text", show_count(session->n_tokens, "token"));
+    if (session->recent_window > 0)
+      out += line("window", detail::format("without end: the first {} tokens and at least the last {} are kept",
+                                           session->n_sinks, session->recent_window));
+    out += line("sampling", describe(session->sampling));
+  }
   for (const cache::SnapshotSequence& sequence : contents.sequences)
-    out += line("sequence", detail::format("{} tokens{}", show_count(sequence.n_tokens),
-                                           sequence.sinks.empty() ? "" : ", attention sinks kept"));
+    out += line("cache",
+                detail::format("keys and values of {}, {} for K and {} for V", show_count(sequence.n_tokens, "token"),
+                               to_string(layout.k_type), to_string(layout.v_type)));
   if (!contents.nodes.empty())
-    out += line("prefixes", detail::format("{} tokens in {} nodes", show_count(n_node_tokens(contents)),
-                                           show_count(static_cast<int64_t>(contents.nodes.size()))));
-  const Json state = Json::parse(contents.payload.begin(), contents.payload.end(), nullptr, /*allow_exceptions=*/false);
-  if (state.is_object() && state.contains("sampling")) out += line("sampling", state["sampling"].dump());
+    out +=
+        line("prefixes", detail::format("{} in {}, {} for K and {} for V", show_count(n_node_tokens(contents), "token"),
+                                        show_count(static_cast<int64_t>(contents.nodes.size()), "node"),
+                                        to_string(layout.k_type), to_string(layout.v_type)));
+  out += line("blocks",
+              detail::format("{} of {}", show_count(reader.n_blocks()), show_count(layout.block_tokens, "token")));
+  for (const std::string& layers : describe_layers(layout)) out += line("layers", layers);
+  if (!session && !contents.payload.empty())
+    out += line("payload", detail::format("{} of the program that saved it", show_bytes(contents.payload.size())));
   return out;
 }
 
@@ -155,25 +189,39 @@ std::string tree_outline(const SnapshotContents& contents) {
   return out;
 }
 
-std::string stats_text(const SnapshotReader& reader) {
+/// Groups of layers, in the file's order: those with the same window.
+std::vector<int> group_windows(const SnapshotLayout& layout) {
+  std::vector<int> windows;
+  for (const SnapshotLayout::Layer& layer : layout.layers)
+    if (std::find(windows.begin(), windows.end(), layer.window) == windows.end()) windows.push_back(layer.window);
+  return windows;
+}
+
+std::string stats_text(const std::string& path, const SnapshotReader& reader) {
   const SnapshotContents& contents = reader.contents();
   CacheStats stats;
-  for (int i = 0; i < reader.n_blocks(); ++i) stats.used_bytes += reader.block_bytes(i);
-  stats.n_blocks_used = reader.n_blocks();
-  stats.n_sequences = static_cast<int>(contents.sequences.size());
-  (contents.sequences.empty() ? stats.prefix_bytes : stats.unique_bytes) = stats.used_bytes;
+  size_t& block_bytes = contents.sequences.empty() ? stats.prefix_bytes : stats.unique_bytes;
+  for (int i = 0; i < reader.n_blocks(); ++i) block_bytes += reader.block_bytes(i);
+  int64_t n_tokens = n_node_tokens(contents);
   for (const cache::SnapshotSequence& sequence : contents.sequences) {
-    stats.n_tokens += sequence.n_tokens;
+    n_tokens += sequence.n_tokens;
     stats.sink_bytes += sequence.sinks.size();
   }
-  stats.reserved_bytes = stats.used_bytes + stats.sink_bytes;
-  stats.prefixes.n_nodes = static_cast<int64_t>(contents.nodes.size());
-  stats.prefixes.n_tokens = n_node_tokens(contents);
-  std::string out = draw_cache(stats);
+  const size_t total = block_bytes + stats.sink_bytes;
+  std::string out = detail::format("{}: KV cache of {}, {} in {}\n", path, show_bytes(total),
+                                   show_count(n_tokens, "token"), show_count(reader.n_blocks(), "block"));
+  out += draw_owners(stats, total);
+  const std::vector<int> windows = group_windows(contents.layout);
   for (const cache::SnapshotSequence& sequence : contents.sequences)
-    for (const cache::SnapshotTable& table : sequence.tables)
-      out += detail::format("  blocks, group {}: {}\n", table.group,
-                            block_map(table, sequence.n_tokens, contents.layout.block_tokens));
+    for (const cache::SnapshotTable& table : sequence.tables) {
+      const auto g = static_cast<size_t>(table.group);
+      const std::string which = windows.size() < 2 || g >= windows.size() ? std::string()
+                                : windows[g] == 0                         ? " of layers without a window"
+                                                  : detail::format(" of layers with window {}", windows[g]);
+      out +=
+          detail::format("  blocks{}: {}\n", which, block_map(table, sequence.n_tokens, contents.layout.block_tokens));
+    }
+  if (!contents.sequences.empty()) out += "  █ full  ▌ filled in part  · no longer needed; the oldest first\n";
   return out + tree_outline(contents);
 }
 
@@ -183,24 +231,30 @@ int cmd_cache(const Words& words) {
   Arguments arguments("cache", "Looks into a session file (run --session) or saved prefixes, without a model.");
   std::optional<std::string> what, file;
   bool json = false;
-  arguments.text("WHAT", "", what, "inspect: what the file was made of and for; stats: what it holds, drawn");
+  arguments.option(
+      "WHAT", "",
+      [&what](const std::string& text) -> std::string {
+        what = text;
+        return text == "inspect" || text == "stats" ? "" : detail::format("needs inspect or stats, not '{}'", text);
+      },
+      "inspect: what the file was made of and for; stats: what it holds, drawn");
   arguments.text("FILE", "", file, "The file");
-  arguments.flag("--json", json, "inspect: one line of JSON");
+  arguments.flag("--json", json, "inspect: one line of JSON, with the ids of a session's tokens");
   arguments.note("Every byte is read and compared with its checksum first.");
   if (const std::optional<int> status = arguments.parse(words)) return *status;
-  if (!what || (*what != "inspect" && *what != "stats"))
-    return usage_error("cache", what ? detail::format("'{}' is neither inspect nor stats", *what)
-                                     : "what to do is missing: inspect or stats");
-  if (!file) return usage_error("cache", "FILE is missing");
+  if (!what) return usage_error("cache", "WHAT is missing: inspect or stats");
+  if (!file || file->empty()) return usage_error("cache", "FILE is missing");
+  if (json && *what != "inspect") return usage_error("cache", "--json goes with inspect");
 
   const Interrupts interrupts;
   const Result<SnapshotReader> reader = read_whole(*file, interrupts);
   if (!reader && interrupts.stopped()) return interrupts.exit_status();
   if (!reader) return fail("cache", reader.error());
+  const Result<Session> session = read_session(reader->contents(), *file);
   Output out;
-  out.write(*what == "stats" ? stats_text(*reader)
-            : json           ? inspect_json(*reader).dump() + "\n"
-                             : inspect_text(*file, *reader));
+  out.write(*what == "stats" ? stats_text(*file, *reader)
+            : json ? inspect_json(*reader, session).dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"
+                   : inspect_text(*file, *reader, session));
   return out.status("cache");
 }
 

@@ -24,7 +24,7 @@ struct EvalArgs {
   std::optional<int> window;
   bool json = false, kl = false;
 
-  EvalArgs() { model.k_type = model.v_type = KvType::f32; }
+  EvalArgs() { model.default_kv_type = KvType::f32; }
 };
 
 struct Measured {

@@ -20,7 +20,7 @@ struct LogitsArgs {
   std::optional<std::string> text, out;
   bool decode = false;
 
-  LogitsArgs() { model.k_type = model.v_type = KvType::f32; }
+  LogitsArgs() { model.default_kv_type = KvType::f32; }
 };
 
 Status write_logits(const LogitsArgs& args, const Interrupts& interrupts) {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <charconv>
 #include <chrono>
-#include <filesystem>
 #include <random>
 #include <string>
 #include <utility>
@@ -15,6 +14,7 @@
 #include "tools/generation_log.h"
 #include "tools/model_args.h"
 #include "tools/output.h"
+#include "tools/session.h"
 #include "tools/terminal.h"
 #include "tools/token_printer.h"
 
@@ -22,6 +22,8 @@ namespace decant::tools {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+
+constexpr int kWindowSlack = 128;  // tokens that an endless text keeps beyond its window and sinks, see Request
 
 struct RunArgs {
   ModelArgs model;
@@ -67,18 +69,26 @@ void RunArgs::declare(Arguments& arguments) {
   arguments.ids("--ids", ids, "Token ids instead of PROMPT");
   arguments.integer("--ctx", n_ctx, 1, kAnyHigh,
                     "Longest text in tokens, prompt included (default: the model's limit)");
-  arguments.text(
-      "--session", "FILE", session,
-      "Go on from FILE if it is there, PROMPT added to its text; save the text and its cache to it at the end");
+  arguments.option(
+      "--session", "FILE",
+      [this](const std::string& text) -> std::string {
+        session = text;
+        return text.empty() ? "needs the name of a file" : "";
+      },
+      "Keep the text in FILE, and go on with it if FILE is there already (see below)");
   arguments.integer("--window", window, 1, kAnyHigh,
                     "A text without end: keep its first 4 tokens and at least the last N, forget the rest");
   model.declare_engine(arguments);
   arguments.flag("--json", json, "JSON Lines: one a token, then one about the whole");
   arguments.flag("--verbose", verbose, "Show at the end what the KV cache held");
   arguments.note(
-      "Sampling options that are not given are the model's own, where it has any, else plain sampling at temperature "
-      "1.\n"
-      "Ctrl-C stops within a token.");
+      "Sampling options that are not given are the model's own, where it has any, else plain sampling at\n"
+      "temperature 1. Ctrl-C stops within a token.\n\n"
+      "A session keeps the text, its KV cache and the sampling options, also when Ctrl-C or an error ends the run.\n"
+      "The next run with FILE goes on to the same tokens as if it had never stopped. PROMPT is added to the text\n"
+      "first, without a begin token; an empty one (\"\") adds nothing. What ended a run (a --stop STR, the model's\n"
+      "end token) is part of the text. Sampling options, --window, --kv-type and --numerics are those of the\n"
+      "session and need not be given again; the model must be. 'decant cache inspect FILE' shows what FILE holds.");
 }
 
 /// What the model asks for.
@@ -119,6 +129,8 @@ class Run {
 
  private:
   Status prepare();
+  Status open_session();
+  Status check_window() const;
   Result<std::string> read_prompt();
   Status begin(const std::string& text);
   Status resume(const std::string& text);
@@ -133,6 +145,7 @@ class Run {
   GenerationLog log_;
   std::shared_ptr<const Model> model_;
   std::unique_ptr<Engine> engine_;
+  std::optional<Session> session_;  ///< what is there already
   std::optional<SequenceId> sequence_;
   SamplingParams sampling_;
   bool seed_is_known_ = false;  ///< it was given, or is saved
@@ -154,10 +167,13 @@ int Run::operator()() {
   if (interrupts_.stopped()) return end(FinishReason::cancelled);
   if (wrong_usage_) return usage_error("run", done.error().message);
   if (log_.n_generated() > 0 || sequence_) end(FinishReason::error);
-  return fail("run", done.error());
+  Error error = done.error();
+  if (error.code == ErrorCode::cache_full) error.message += "; give more with --cache-bytes";
+  return fail("run", error);
 }
 
 Status Run::prepare() {
+  if (Status opened = open_session(); !opened) return opened;
   Result<std::string> text = read_prompt();
   if (!text) return text.error();
   Result<std::shared_ptr<const Model>> model = args_.model.open(interrupts_);
@@ -173,21 +189,46 @@ Status Run::prepare() {
   Result<std::unique_ptr<Engine>> engine = Engine::create(model_, options);
   if (!engine) return engine.error();
   engine_ = std::move(engine).value();
+  if (Status fits = check_window(); !fits) return fits;
 
   const Result<const Tokenizer*> tokenizer = model_->tokenizer();
   if (!tokenizer && !args_.stops.empty())
     return Error{ErrorCode::unsupported, detail::format("--stop needs a tokenizer: {}", tokenizer.error().message)};
-  std::error_code none;
-  const bool resumes = args_.session && std::filesystem::exists(*args_.session, none);
-  if (Status started = resumes ? resume(*text) : begin(*text); !started) return started;
+  if (Status started = session_ ? resume(*text) : begin(*text); !started) return started;
 
   if (!tokenizer) tell("run", detail::format("note: ids are shown instead of text: {}", tokenizer.error().message));
   if (model_->info().has_chat_template)
     tell("run", "note: this model has a chat template; the prompt goes to it as it is, without the template");
   const Result<SequenceInfo> info = engine_->info(*sequence_);
   if (!info) return info.error();
-  printer_.emplace(out_, tokenizer ? *tokenizer : nullptr, info->ids, args_.stops, args_.json);
+  printer_.emplace(out_, tokenizer ? *tokenizer : nullptr, info->ids, /*resumed=*/session_.has_value(), args_.stops,
+                   args_.json);
   return {};
+}
+
+// Before the model is opened and the prompt is read: what is wrong with the file is said at once.
+Status Run::open_session() {
+  if (!args_.session) return {};
+  Result<std::optional<Session>> found = find_session(*args_.session);
+  if (!found) return found.error();
+  session_ = std::move(*found);
+  if (!session_) return {};
+  if (const int window = session_->recent_window; args_.window && *args_.window != window)
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("{}: begun {}; --window cannot be changed later", *args_.session,
+                                window > 0 ? detail::format("with --window {}", window) : "without --window")};
+  args_.model.take_from(*session_);
+  return {};
+}
+
+// The engine's own check speaks of an option of its own.
+Status Run::check_window() const {
+  const int window = session_ ? session_->recent_window : args_.window.value_or(0);
+  const int64_t needed = int64_t{window} + Request().n_sinks + kWindowSlack;
+  if (window == 0 || needed <= engine_->n_ctx()) return {};
+  return Error{ErrorCode::invalid_argument,
+               detail::format("--window {} needs a context of {} tokens; {} has {}", window, needed,
+                              args_.n_ctx ? "--ctx" : "the model", engine_->n_ctx())};
 }
 
 Result<std::string> Run::read_prompt() {
@@ -216,7 +257,7 @@ Status Run::begin(const std::string& text) {
   request.max_new_tokens = args_.n_tokens.value_or(-1);
   request.keep = true;
   request.recent_window = args_.window.value_or(0);
-  log_ = GenerationLog(static_cast<int>(request.prompt.size()));
+  log_ = GenerationLog(static_cast<int>(request.prompt.size()), args_.session ? std::optional(0) : std::nullopt);
   Result<SequenceId> sequence = engine_->submit(std::move(request));
   if (!sequence) return sequence.error();
   sequence_ = *sequence;
@@ -225,13 +266,18 @@ Status Run::begin(const std::string& text) {
 
 // The text of the session, the prompt's tokens (none for an empty prompt), and on.
 Status Run::resume(const std::string& text) {
-  if (args_.window) return Error{ErrorCode::invalid_argument, "--window is decided when a session begins"};
   std::vector<int32_t> ids;
   if (args_.ids || !text.empty()) {
     Result<std::vector<int32_t>> added = prompt_ids(*model_, args_.ids, text, /*add_special=*/false);
     if (!added) return added.error();
     ids = std::move(added).value();
   }
+  const int64_t n_tokens = session_->n_tokens + static_cast<int64_t>(ids.size());
+  if (session_->recent_window == 0 && n_tokens > engine_->n_ctx())
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("{}: {} tokens{}; the context holds {}{}", *args_.session, session_->n_tokens,
+                                ids.empty() ? "" : detail::format(" and {} of the prompt", ids.size()),
+                                engine_->n_ctx(), engine_->n_ctx() < model_->info().n_ctx ? "; raise --ctx" : "")};
   Result<SequenceId> sequence = engine_->restore(*args_.session);
   if (!sequence) return sequence.error();
   const Result<SequenceInfo> info = engine_->info(*sequence);
@@ -240,8 +286,10 @@ Status Run::resume(const std::string& text) {
   if (Status set = engine_->set_sampling(*sequence, sampling_); !set) return set;
   if (Status extended = engine_->extend(*sequence, ids, args_.n_tokens.value_or(-1)); !extended) return extended;
   sequence_ = *sequence;
+  if (session_->recent_window == 0 && n_tokens == engine_->n_ctx() && args_.n_tokens != 0)
+    tell("run", detail::format("note: the context of {} tokens is full; no token can follow", engine_->n_ctx()));
   seed_is_known_ = true;
-  log_ = GenerationLog(static_cast<int>(ids.size()));
+  log_ = GenerationLog(static_cast<int>(ids.size()), info->n_tokens);
   return {};
 }
 
@@ -279,7 +327,7 @@ void Run::take(const TokenEvent& event, double t_ms) {
 }
 
 int Run::end(FinishReason finish) {
-  if (printer_) printer_->finish();
+  if (printer_) printer_->finish(/*goes_on=*/args_.session.has_value());
   const bool drawn = sampling_.temperature > 0.0F && log_.n_generated() > 0;
   if (args_.json) {
     out_.write(log_.closing_json(finish));

@@ -39,8 +39,9 @@ std::optional<double> GenerationLog::tokens_per_s() const {
 }
 
 std::string GenerationLog::closing_text(FinishReason finish, std::optional<uint64_t> seed) const {
-  std::string text =
-      detail::format("decant: {} prompt token{}, {} generated", n_prompt_, n_prompt_ == 1 ? "" : "s", n_generated());
+  std::string text = "decant: ";
+  if (n_session_.value_or(0) > 0) text += detail::format("{} tokens from the session, ", *n_session_);
+  text += detail::format("{} prompt token{}, {} generated", n_prompt_, n_prompt_ == 1 ? "" : "s", n_generated());
   if (!times_ms_.empty()) text += detail::format(", first token {:.1f} ms", times_ms_.front());
   if (const auto ms = latency()) text += detail::format(", {:.2f} ms/token p50, {:.2f} p99", ms->p50, ms->p99);
   if (const auto speed = tokens_per_s()) text += detail::format(", {:.1f} tokens/s", *speed);
@@ -52,6 +53,7 @@ std::string GenerationLog::closing_text(FinishReason finish, std::optional<uint6
 std::string GenerationLog::closing_json(FinishReason finish) const {
   Json json;
   json["finish_reason"] = to_string(finish);
+  if (n_session_) json["n_session"] = *n_session_;
   json["n_prompt"] = n_prompt_;
   json["n_generated"] = n_generated();
   json["ttft_ms"] = times_ms_.empty() ? Json() : Json(rounded(times_ms_.front()));

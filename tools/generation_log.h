@@ -14,7 +14,9 @@ namespace decant::tools {
 /// contract. Times are in milliseconds since submission.
 class GenerationLog {
  public:
-  explicit GenerationLog(int n_prompt = 0) : n_prompt_(n_prompt) {}
+  /// n_session: tokens of the session that the prompt is added to; empty without one.
+  explicit GenerationLog(int n_prompt = 0, std::optional<int> n_session = {})
+      : n_prompt_(n_prompt), n_session_(n_session) {}
 
   void token(double t_ms);
   int n_generated() const noexcept { return static_cast<int>(times_ms_.size()); }
@@ -34,6 +36,7 @@ class GenerationLog {
   std::optional<double> tokens_per_s() const;
 
   int n_prompt_;
+  std::optional<int> n_session_;
   std::vector<double> times_ms_;
 };
 

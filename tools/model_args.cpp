@@ -85,7 +85,7 @@ void ModelArgs::declare_engine(Arguments& arguments) {
         return {};
       },
       detail::format("Element type of the KV cache: {}, or a pair for K and V (default: {})", kv_types(),
-                     to_string(k_type)));
+                     to_string(default_kv_type)));
   arguments.option(
       "--cache-bytes", "N",
       [this](const std::string& text) -> std::string {
@@ -127,12 +127,22 @@ Result<std::shared_ptr<const Model>> ModelArgs::open(const Interrupts& interrupt
   if (!path) return path.error();
   Progress progress(detail::format("loading {}", *path));
   ModelOptions options;
-  options.numerics = numerics;
+  options.numerics = numerics.value_or(Numerics::exact);
   options.n_threads = n_threads.value_or(0);
   options.progress = [&progress](size_t done, size_t total) { progress.update(done, total); };
   options.stop = interrupts.token();
   options.log = log_sink();
   return Model::open(*path, options);
+}
+
+void ModelArgs::take_from(const Session& session) {
+  if (!k_type) {
+    k_type = session.k_type;
+    v_type = session.v_type;
+  }
+  if (!numerics)
+    for (const auto& [name, value] : kNumerics)
+      if (session.numerics == name) numerics = value;
 }
 
 EngineOptions ModelArgs::engine_options() const {
@@ -144,8 +154,8 @@ EngineOptions ModelArgs::engine_options() const {
     options.max_step_tokens = *chunk;
     options.prefill_chunk = *chunk;
   }
-  options.cache.k_type = k_type;
-  options.cache.v_type = v_type;
+  options.cache.k_type = k_type.value_or(default_kv_type);
+  options.cache.v_type = v_type.value_or(default_kv_type);
   options.cache.limit_bytes = cache_bytes;
   options.cache.prefix_bytes = 0;  // one text at a time: nobody to share with
   options.log = log_sink();

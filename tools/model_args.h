@@ -10,6 +10,7 @@
 #include "decant/model.h"
 
 #include "tools/args.h"
+#include "tools/session.h"
 #include "tools/terminal.h"
 
 namespace decant::tools {
@@ -17,12 +18,13 @@ namespace decant::tools {
 /// Which model, and how it is computed: what several subcommands share.
 struct ModelArgs {
   std::optional<std::string> model;
-  Numerics numerics = Numerics::exact;
+  std::optional<Numerics> numerics;
   LogLevel log_level = LogLevel::error;  ///< errors come back as values: nothing is said unasked
   std::optional<int> n_threads;
   std::optional<std::string> isa;
   std::optional<int> chunk;
-  KvType k_type = KvType::f16, v_type = KvType::f16;
+  std::optional<KvType> k_type, v_type;  ///< both or neither
+  KvType default_kv_type = KvType::f16;
   size_t cache_bytes = 0;  ///< 0: no limit of its own
 
   /// -m and --log-level.
@@ -36,6 +38,9 @@ struct ModelArgs {
 
   /// Opens it; shows progress where that takes long.
   Result<std::shared_ptr<const Model>> open(const Interrupts& interrupts) const;
+
+  /// What a session was begun with holds where nothing else is asked for.
+  void take_from(const Session& session);
 
   EngineOptions engine_options() const;
   LogSink log_sink() const;

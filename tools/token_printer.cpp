@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/token_printer.h"
 
+#include <algorithm>
+#include <string_view>
 #include <utility>
 
 #include "decant/detail/format.h"
@@ -8,11 +10,29 @@
 #include "tools/generation_log.h"
 
 namespace decant::tools {
+namespace {
 
-TokenPrinter::TokenPrinter(Output& out, const Tokenizer* tokenizer, std::span<const int32_t> prompt,
+constexpr std::string_view kReplacement = "\xEF\xBF\xBD";  // U+FFFD: what incomplete bytes become
+
+/// How many of the last tokens may be bytes that are no character yet, or never.
+size_t n_broken_off(const Tokenizer& tokenizer, std::span<const int32_t> ids) {
+  constexpr size_t kMostBytes = 32, kContext = 64;
+  const std::span<const int32_t> last = ids.last(std::min(ids.size(), kContext));
+  size_t n = 0;
+  while (n < std::min(last.size(), kMostBytes) && tokenizer.decode(last.first(last.size() - n)).ends_with(kReplacement))
+    ++n;
+  return n;
+}
+
+}  // namespace
+
+TokenPrinter::TokenPrinter(Output& out, const Tokenizer* tokenizer, std::span<const int32_t> before, bool resumed,
                            std::vector<std::string> stops, bool json)
     : out_(out), json_(json) {
-  if (tokenizer != nullptr) stream_.emplace(*tokenizer, prompt, std::move(stops));
+  if (tokenizer == nullptr) return;
+  const size_t n_pushed = resumed ? n_broken_off(*tokenizer, before) : 0;
+  stream_.emplace(*tokenizer, before.first(before.size() - n_pushed), std::move(stops));
+  for (const int32_t id : before.last(n_pushed)) stream_->push(id);  // what is certain of it was shown
 }
 
 void TokenPrinter::token(const TokenEvent& event, double t_ms) {
@@ -27,8 +47,9 @@ void TokenPrinter::token(const TokenEvent& event, double t_ms) {
   pending_ = Line{event.token_id, std::move(text), event.logprob, t_ms};
 }
 
-void TokenPrinter::finish() {
-  const std::string rest(stream_ ? stream_->finish() : std::string_view());
+void TokenPrinter::finish(bool goes_on) {
+  std::string_view rest = stream_ ? stream_->finish() : std::string_view();
+  while (goes_on && rest.ends_with(kReplacement)) rest.remove_suffix(kReplacement.size());
   if (!json_) {
     out_.write(rest);
     if (out_.is_terminal() && !out_.at_line_start()) out_.write("\n");

@@ -17,8 +17,9 @@ namespace decant::tools {
 class TokenPrinter {
  public:
   /// tokenizer: null for a model without one; then ids are shown instead of text. It must outlive the printer.
-  TokenPrinter(Output& out, const Tokenizer* tokenizer, std::span<const int32_t> prompt, std::vector<std::string> stops,
-               bool json);
+  /// before: the tokens that the text begins with. resumed: their text was shown by a finish(goes_on).
+  TokenPrinter(Output& out, const Tokenizer* tokenizer, std::span<const int32_t> before, bool resumed,
+               std::vector<std::string> stops, bool json);
 
   /// A token that came. An end id is reported, but is no text.
   void token(const TokenEvent& event, double t_ms);
@@ -26,8 +27,9 @@ class TokenPrinter {
   /// A stop string was met: the generation is over.
   bool stopped() const noexcept { return stream_ && stream_->stopped(); }
 
-  /// The end: shows what was held back.
-  void finish();
+  /// The end: shows what was held back. goes_on: but for a character that was broken off, since another run may go on
+  /// with the text and complete it.
+  void finish(bool goes_on);
 
  private:
   struct Line {

@@ -1,53 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
 
 #include <doctest/doctest.h>
 
 #include "tests/engine/model/temp_dir.h"
 #include "tests/support/fixtures.h"
-#include "tests/tools/child.h"
+#include "tests/tools/run_json.h"
 
 using namespace decant::test;
-using Json = nlohmann::json;
-
-namespace {
-
-/// The lines of --json; the last one is about the whole.
-struct Run {
-  int status = -1;
-  std::vector<Json> tokens = {};
-  Json whole = {};
-  std::string text = {}, err = {};
-  std::vector<int> ids = {};
-};
-
-Run run_json(Words words, const Start& start = {}) {
-  words.insert(words.begin(), "run");
-  words.push_back("--json");
-  const Finished result = run_decant(words, start);
-  Run run{.status = result.status, .err = result.err};
-  std::istringstream lines(result.out);
-  for (std::string line; std::getline(lines, line);) run.tokens.push_back(Json::parse(line));
-  if (run.tokens.empty()) return run;
-  run.whole = run.tokens.back();
-  run.tokens.pop_back();
-  for (const Json& token : run.tokens) {
-    run.text += token.at("text").get<std::string>();
-    run.ids.push_back(token.at("id").get<int>());
-  }
-  return run;
-}
-
-Words operator+(Words words, const Words& more) {
-  words.insert(words.end(), more.begin(), more.end());
-  return words;
-}
-
-}  // namespace
-
 TEST_CASE("run: greedy ids are those of the reference, for every model") {
   for (const char* name : {"llama-gqa", "llama-mha", "mistral", "qwen2", "qwen3", "gpt2"}) {
     CAPTURE(name);
