@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "decant/cache.h"
-#include "decant/detail/check.h"
 #include "decant/detail/format.h"
 #include "decant/detail/fp_state.h"
 
@@ -94,6 +93,9 @@ bool KvCache::Impl::set_up_tables(int max_sequences) {
 
 Result<std::unique_ptr<KvCache>> KvCache::create(std::span<const KvLayerShape> layers, const CacheOptions& options,
                                                  int max_sequences, int max_tokens, Isa isa) try {
+  const std::span<const Isa> isas = available_isas();
+  if (std::find(isas.begin(), isas.end(), isa) == isas.end())
+    return Error{ErrorCode::unsupported, "cache: this CPU lacks the instructions that were asked for"};
   Result<BlockLayout> layout = BlockLayout::create(layers, options.block_tokens, options.k_type, options.v_type);
   if (!layout) return std::move(layout).error();
   if (options.rollback_tokens < 0)
@@ -383,16 +385,14 @@ KvView KvCache::Impl::view(SequenceIndex sequence, int layer, int kv_head) const
 }
 
 KvView KvCache::view(SequenceIndex sequence, int layer, int kv_head) const noexcept {
-  if (!impl_->alive(sequence)) return {};
-  DECANT_CHECK(layer >= 0 && layer < static_cast<int>(impl_->layout.layers.size()), "a layer of the model");
-  DECANT_CHECK(kv_head >= 0 && kv_head < impl_->layout.layers[layer].n_kv_heads, "a kv head of the layer");
+  if (!impl_->alive(sequence) || !impl_->has_layer(layer)) return {};
+  if (kv_head < 0 || kv_head >= impl_->layout.layers[layer].n_kv_heads) return {};
   return impl_->view(sequence, layer, kv_head);
 }
 
 bool KvCache::write(SequenceIndex sequence, int layer, int pos, const float* k, const float* v) const noexcept {
-  if (!impl_->alive(sequence)) return false;
-  DECANT_CHECK(pos >= impl_->places[sequence].cache.len() && pos < impl_->places[sequence].cache.n_slots(),
-               "only reserved slots are written");
+  if (!impl_->alive(sequence) || !impl_->has_layer(layer)) return false;
+  if (pos < impl_->places[sequence].cache.len() || pos >= impl_->places[sequence].cache.n_slots()) return false;
   const detail::FpState default_state;
   const LayerLayout& l = impl_->layout.layers[layer];
   const auto store_k = impl_->kernels.store_k[static_cast<int>(impl_->layout.k_type)];
@@ -409,7 +409,7 @@ bool KvCache::write(SequenceIndex sequence, int layer, int pos, const float* k, 
 }
 
 Status KvCache::copy_out(SequenceIndex sequence, int layer, int first, int n, float* k, float* v) const try {
-  if (!impl_->alive(sequence) || layer < 0 || layer >= static_cast<int>(impl_->layout.layers.size()))
+  if (!impl_->alive(sequence) || !impl_->has_layer(layer))
     return Error{ErrorCode::invalid_argument,
                  detail::format("cache: there is no sequence {} or layer {}", sequence, layer)};
   KvView view = impl_->view(sequence, layer, 0);

@@ -90,6 +90,7 @@ struct KvCache::Impl {
   bool alive(SequenceIndex s) const noexcept {
     return s >= 0 && s < static_cast<int>(places.size()) && places[s].alive;
   }
+  bool has_layer(int layer) const noexcept { return layer >= 0 && layer < static_cast<int>(layout.layers.size()); }
   /// `invalid_argument` unless the sequence is alive and no reservation is.
   Status check_idle(SequenceIndex s) const;
   bool set_up_tables(int max_sequences);

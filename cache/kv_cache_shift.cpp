@@ -6,7 +6,6 @@
 #include <new>
 #include <vector>
 
-#include "decant/detail/check.h"
 #include "decant/detail/format.h"
 #include "decant/detail/fp_state.h"
 
@@ -252,9 +251,9 @@ Status KvCache::keep_sinks(SequenceIndex sequence, int n_sinks) try {
 }
 
 void KvCache::write_sink(SequenceIndex sequence, int layer, int pos, const float* k) const noexcept {
-  if (!impl_->alive(sequence)) return;
+  if (!impl_->alive(sequence) || !impl_->has_layer(layer)) return;
   const Sinks& sinks = impl_->places[sequence].sinks;
-  DECANT_CHECK(pos >= 0 && pos < sinks.n(), "a sink's position");
+  if (pos < 0 || pos >= sinks.n()) return;
   const LayerLayout& l = impl_->layout.layers[static_cast<size_t>(layer)];
   std::copy_n(k, static_cast<size_t>(l.n_kv_heads) * static_cast<size_t>(l.k_dim),
               sinks.keys(impl_->layout, layer, pos));

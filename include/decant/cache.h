@@ -99,8 +99,8 @@ struct RestoredSequence {
 /// spare. What a free block held stays in it: a reserved slot reads as old or zero values until it is written.
 ///
 /// One thread at a time may change a cache; views may be read, and distinct slots written, by many threads in between.
-/// Every call that returns an Error has changed nothing. A call that names a sequence that isn't alive, or that changes
-/// sequences while a reservation is alive, returns `invalid_argument`.
+/// Every call that returns an Error has changed nothing, unless it says otherwise. A call that names a sequence that
+/// isn't alive, or that changes sequences while a reservation is alive, returns `invalid_argument`.
 class KvCache {
  public:
   /// options.limit_bytes 0: no limit. max_sequences · bytes_needed(max_tokens) is always enough for sequences of
@@ -141,12 +141,13 @@ class KvCache {
   void give_back(SequenceIndex sequence) noexcept;
 
   /// Writes a token's keys [n_kv_heads, k_dim] and values [n_kv_heads, v_dim] of a layer to slot pos, which must be
-  /// reserved. False if a value doesn't fit the cache's types or is not finite.
+  /// reserved. False if a value doesn't fit the cache's types or is not finite, or if there is no such slot.
   bool write(SequenceIndex sequence, int layer, int pos, const float* k, const float* v) const noexcept;
 
   // Reading
 
-  /// K≤i and V≤i of a layer and kv head, reserved slots included in `len`. Empty if there is no such sequence.
+  /// K≤i and V≤i of a layer and kv head, reserved slots included in `len`. Empty if there is no such sequence, layer or
+  /// head.
   KvView view(SequenceIndex sequence, int layer, int kv_head) const noexcept;
 
   /// Copies slots [first, first + n) of a layer out as plain [n, n_kv_heads, k_dim] and [n, n_kv_heads, v_dim]; either
@@ -157,7 +158,8 @@ class KvCache {
 
   /// Cuts a sequence to its first len tokens, 0 ≤ len ≤ length(sequence), and returns how many it has now: len, or 0
   /// where a window has given back what the next token would attend to (windows keep CacheOptions::rollback_tokens more
-  /// than they need) or sinks that have moved would be cut. Tokens from there on must be computed again. `invalid_argument` for another len.
+  /// than they need) or sinks that have moved would be cut. Tokens from there on must be computed again.
+  /// `invalid_argument` for another len.
   Result<int> truncate(SequenceIndex sequence, int len);
 
   /// Takes tokens [first, first + n) out and closes the gap: later slots move n down, and their keys, which stood at
@@ -173,7 +175,8 @@ class KvCache {
   /// Keeps unrotated copies of the keys of the first n_sinks tokens of an empty sequence, in f32, for slide(). Takes
   /// n_sinks · Σ n_kv_heads · k_dim · 4 bytes, whole pages, out of the limit. 1 ≤ n_sinks ≤ 64.
   Status keep_sinks(SequenceIndex sequence, int n_sinks);
-  /// Notes the keys [n_kv_heads, k_dim] of token pos < n_sinks before rotation; beside write().
+  /// Notes the keys [n_kv_heads, k_dim] of token pos < n_sinks before rotation; beside write(). Nothing happens for
+  /// another pos.
   void write_sink(SequenceIndex sequence, int layer, int pos, const float* k) const noexcept;
   /// Forgets everything between the sinks and slot `first` > n_sinks: the sinks move to slots [first − n_sinks, first),
   /// their keys rotated anew to those positions from the unrotated copies, their values bit for bit; view().first is
@@ -195,7 +198,7 @@ class KvCache {
   void forget_prefixes() noexcept;
   void forget_prefixes(std::string_view salt) noexcept;
 
-  // Snapshots. See snapshot.h for what a file may be asked without a cache.
+  // Snapshots
 
   /// Saves the committed tokens of a sequence: written to a temporary file beside `path`, synced, renamed. `payload` is
   /// the caller's own and comes back with restore(). Errors: `io` (the old file, if any, is untouched),

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -316,6 +317,25 @@ TEST_CASE("kv_cache: a truncated and regrown sequence is as one that was never g
   CHECK(cache->truncate(s, 1).error().code == ErrorCode::invalid_argument);
   CHECK(cache->truncate(s, -1).error().code == ErrorCode::invalid_argument);
   CHECK(cache->truncate(5, 0).error().code == ErrorCode::invalid_argument);
+}
+
+TEST_CASE("kv_cache: a layer, head or slot that isn't there is empty, false, or nothing at all") {
+  auto cache = make_cache(kTwoLayers, cache_options(KvType::f32, 16), 2, 100);
+  const SequenceIndex s = *cache->add_sequence();
+  const std::vector<float> row(64, 1.0F);
+  const KvGrowth growth{s, 10};
+  Result<KvReservation> slots = cache->reserve({&growth, 1});
+  REQUIRE(slots.ok());
+  CHECK(cache->write(s, 0, 9, row.data(), row.data()));
+  for (const auto& [sequence, layer, pos] :
+       {std::tuple(s, 0, 10), std::tuple(s, 0, -1), std::tuple(s, 2, 0), std::tuple(s, -1, 0), std::tuple(1, 0, 0)})
+    CHECK_FALSE(cache->write(sequence, layer, pos, row.data(), row.data()));
+  for (const auto& [sequence, layer, head] :
+       {std::tuple(s, 0, 2), std::tuple(s, 0, -1), std::tuple(s, 2, 0), std::tuple(s, -1, 0), std::tuple(1, 0, 0)})
+    CHECK(cache->view(sequence, layer, head).len == 0);
+  cache->write_sink(s, 0, 0, row.data());  // it keeps none
+  slots->commit();
+  CHECK_FALSE(cache->write(s, 0, 9, row.data(), row.data()));
 }
 
 TEST_CASE("kv_cache: windows keep as many tokens more as truncations may take back") {
