@@ -132,7 +132,7 @@ void Schedule::run_one() {
 
 void Schedule::check_refused(const Error& error, ErrorCode expected, const CacheStats& before) {
   INFO(error.message);
-  REQUIRE(to_string(error.code) == to_string(expected));
+  REQUIRE(std::string(to_string(error.code)) == to_string(expected));
   REQUIRE(same_stats(cache_->stats(), before));
   if (expected == ErrorCode::cache_full) ++counts_.n_full;
 }
@@ -255,7 +255,15 @@ void Schedule::grow() {
     cache_->release(growths.back().sequence);
     sequences_.erase(growths.back().sequence);  // beneath its reservation
   }
-  if (commit) slots->commit();
+  if (!commit) return;
+  if (one_in(2)) return slots->commit();
+  slots->commit_tokens();
+  for (const KvGrowth& growth : growths) {
+    if (one_in(3)) continue;  // its windows keep what they have until the next time
+    if (const auto at = sequences_.find(growth.sequence); at != sequences_.end() && !plain_ && one_in(2))
+      cache_->publish_prefix(at->first, at->second.salt, at->second.ids, 0);
+    cache_->give_back(growth.sequence);
+  }
 }
 
 void Schedule::write(SequenceIndex s, const ModelSequence& model, int first) {
