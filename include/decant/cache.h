@@ -209,7 +209,8 @@ class KvCache {
   /// its checksum or its own counts), `unsupported` (a later version), `mismatch` (identity or layout, both sides
   /// named), `cache_full`, `out_of_memory`.
   Result<RestoredSequence> restore(const std::string& path, const SnapshotIdentity& identity);
-  /// The same for all known prefixes; those restored join those that are known already. Tokens restored.
+  /// The same for all known prefixes; those restored join those that are known already. Tokens restored. All blocks are
+  /// read before the first prefix becomes known; where memory runs out after that, those that came in stay known.
   Status save_prefixes(const std::string& path, const SnapshotIdentity& identity) const;
   Result<int64_t> restore_prefixes(const std::string& path, const SnapshotIdentity& identity);
 

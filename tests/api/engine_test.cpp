@@ -2,12 +2,13 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <optional>
 
 #include <doctest/doctest.h>
 
 #include "engine/engine_impl.h"
-#include "tests/support/counting_new.h"
 #include "tests/support/decode.h"
+#include "tests/support/failing_new.h"
 #include "tests/support/fixtures.h"
 
 namespace decant::test {
@@ -307,27 +308,26 @@ TEST_CASE("engine: every allocation that fails once gives an error, leaks nothin
   const std::shared_ptr<const Model> model = small_model();
   const std::vector<int32_t> expected = greedy_ids(model, std::vector<int32_t>{1, 2, 3}, 4, small_options());
   for (int64_t n = 0; n < 2000; ++n) {
-    fail_allocation(n);
+    std::optional<FailingNew> failing(n);
     Result<std::unique_ptr<Engine>> engine = Engine::create(model, small_options());
+    failing.reset();
     if (!engine) {
-      fail_allocation(-1);
       CHECK((engine.error().code == ErrorCode::out_of_memory || engine.error().code == ErrorCode::io));
       continue;
     }
     // submit takes ownership of a copy that is made outside
-    fail_allocation(-1);
     Request request = request_of({1, 2, 3}, 4);
-    fail_allocation(n % 7);
+    failing.emplace(n % 7);
     Result<SequenceId> id = (*engine)->submit(std::move(request));
-    fail_allocation(-1);
+    failing.reset();
     if (!id) {
       CHECK(id.error().code == ErrorCode::out_of_memory);
       CHECK((*engine)->n_sequences() == 0);
       must((*engine)->submit(request_of({1, 2, 3}, 4)));
     }
-    fail_allocation(0);
+    failing.emplace(0);
     const Result<StepReport> first = (*engine)->step();
-    fail_allocation(-1);
+    failing.reset();
     std::vector<int32_t> ids;
     if (first)
       for (const TokenEvent& event : first->tokens) ids.push_back(event.token_id);

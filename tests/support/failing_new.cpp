@@ -12,11 +12,13 @@ namespace {
 constexpr int64_t kNever = -1;
 std::atomic<int64_t> n_until_failure{kNever};
 std::atomic<bool> has_failed{false};
+std::atomic<int64_t> n_calls{0};
 std::atomic<int64_t> n_live{0};
 std::atomic<int64_t> n_live_bytes{0};
 
 // The size stands in front of what is handed out, in as many bytes as keep that aligned.
 void* allocate(size_t size, size_t alignment) noexcept {
+  n_calls.fetch_add(1, std::memory_order_relaxed);
   // A thread that loses the race sees the count that the winner left, so that each number is used once.
   int64_t n = n_until_failure.load();
   while (n >= 0 && !n_until_failure.compare_exchange_weak(n, n - 1)) continue;
@@ -62,6 +64,7 @@ FailingNew::FailingNew(int64_t n) noexcept {
 FailingNew::~FailingNew() { n_until_failure = kNever; }
 bool FailingNew::failed() const noexcept { return has_failed; }
 
+int64_t n_allocations() noexcept { return n_calls; }
 int64_t n_live_allocations() noexcept { return n_live; }
 int64_t live_bytes() noexcept { return n_live_bytes; }
 

@@ -26,6 +26,9 @@ class FailingNew {
   bool failed() const noexcept;
 };
 
+/// Calls of operator new by any thread since the program started.
+int64_t n_allocations() noexcept;
+
 /// Allocations that have not been freed, and their bytes as asked for: equal before and after means nothing leaked.
 int64_t n_live_allocations() noexcept;
 int64_t live_bytes() noexcept;

@@ -5,7 +5,7 @@
 
 #include "engine/sampler/rng.h"
 #include "engine/sampler/sampler.h"
-#include "tests/support/counting_new.h"
+#include "tests/support/failing_new.h"
 
 TEST_CASE("sampler: a pick allocates nothing") {
   const int vocab = 5000;
