@@ -104,8 +104,9 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  /// Takes a sequence into the next steps. Errors: `invalid_argument` (empty prompt, id outside the vocabulary, prompt
-  /// longer than n_ctx, parameter outside its limits), `cache_full` (max_sequences are alive), `out_of_memory`.
+  /// Takes a sequence into the next steps; info() says how much of its prompt was known already. Errors:
+  /// `invalid_argument` (empty prompt, id outside the vocabulary, prompt longer than n_ctx, parameter outside its
+  /// limits), `cache_full` (max_sequences are alive), `out_of_memory`.
   Result<SequenceId> submit(Request request);
 
   /// Advances every sequence that can: one decode token each, the rest of the step's room for chunks of prompts.
