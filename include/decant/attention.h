@@ -93,9 +93,10 @@ size_t attend_scratch_floats(int n_rows, int k_dim, int v_dim, bool v_in_k = fal
 /// isa      one of available_isas(); any other is undefined behaviour
 /// scratch  [attend_scratch_floats(…)] f32, best on 64 bytes; its contents don't matter before or after
 ///
-/// Reads K and V from memory once for the whole group. A score that is not finite makes its row of out NaN, never a
-/// wrong number. Source: Milakov & Gimelshein 2018 (arXiv:1805.02867), alg. 3; Dao et al. 2022 (arXiv:2205.14135),
-/// section 3.1.
+/// Reads K and V from memory once for the whole group, in whole tiles: no other thread may be writing to a tile that
+/// has a slot attended to, though slots that aren't attended to don't matter to the result. A score that is not finite
+/// makes its row of out NaN, never a wrong number. Source: Milakov & Gimelshein 2018 (arXiv:1805.02867), alg. 3; Dao et
+/// al. 2022 (arXiv:2205.14135), section 3.1.
 void attend(Isa isa, const KvView& kv, const AttentionQueries& queries, const AttentionParams& params, float* scratch);
 
 /// Chunks that any of the queries attends to: [first, last), at least one.

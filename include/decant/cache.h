@@ -99,6 +99,7 @@ struct RestoredSequence {
 /// spare. What a free block held stays in it: a reserved slot reads as old or zero values until it is written.
 ///
 /// One thread at a time may change a cache; views may be read, and distinct slots written, by many threads in between.
+/// attend() reads whole tiles: nobody may write to a slot of the same 16 meanwhile.
 /// Every call that returns an Error has changed nothing, unless it says otherwise. A call that names a sequence that
 /// isn't alive, or that changes sequences while a reservation is alive, returns `invalid_argument`.
 class KvCache {
