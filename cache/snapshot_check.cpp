@@ -3,6 +3,7 @@
 
 #include <new>
 #include <utility>
+#include <vector>
 
 #include "decant/detail/format.h"
 
@@ -41,7 +42,8 @@ class Checker {
   explicit Checker(const SnapshotContents& contents)
       : contents_(contents),
         block_tokens_(contents.layout.block_tokens),
-        n_groups_(contents.layout.block_bytes.size()) {}
+        n_groups_(contents.layout.block_bytes.size()),
+        of_a_node_(contents.block_groups.size()) {}
 
   std::string check_block_groups() const {
     if (contents_.block_groups.size() > INT32_MAX) return "it has more blocks than can be numbered";
@@ -69,7 +71,8 @@ class Checker {
     return {};
   }
 
-  std::string check_node(const SnapshotNode& node, size_t i) const {
+  /// Nodes in order, each once: it is remembered which blocks they have named.
+  std::string check_node(const SnapshotNode& node, size_t i) {
     const size_t n_tokens = node.tokens.size(), full = static_cast<size_t>(block_tokens_);
     if (node.parent < -1 || (node.parent >= 0 && static_cast<size_t>(node.parent) >= i))
       return detail::format("parent is {}, expected an earlier node or -1", node.parent);
@@ -86,8 +89,13 @@ class Checker {
       if (token < 0) return detail::format("a token is {}", token);
     if (node.blocks.size() != n_groups_)
       return detail::format("it has {} blocks, there are {} groups", node.blocks.size(), n_groups_);
-    for (size_t g = 0; g < n_groups_; ++g)
-      if (std::string wrong = check_block(node.blocks[g], static_cast<int>(g)); !wrong.empty()) return wrong;
+    for (size_t g = 0; g < n_groups_; ++g) {
+      const int32_t block = node.blocks[g];
+      if (std::string wrong = check_block(block, static_cast<int>(g)); !wrong.empty()) return wrong;
+      if (block < 0) continue;
+      if (of_a_node_[static_cast<size_t>(block)]) return detail::format("it names block {} of another node", block);
+      of_a_node_[static_cast<size_t>(block)] = true;
+    }
     return {};
   }
 
@@ -119,6 +127,7 @@ class Checker {
   const SnapshotContents& contents_;
   int block_tokens_;
   size_t n_groups_;
+  std::vector<bool> of_a_node_;  ///< by block: what two nodes share, a tree would own twice
 };
 
 Error mismatch(const std::string& path, const char* what, const std::string& has, const std::string& wanted) {
@@ -162,7 +171,7 @@ Status check_contents(const SnapshotContents& contents, ErrorCode code, const st
     return Error{code, detail::format("{}: {}: {}", path, where, wrong)};
   };
   if (const std::string wrong = check_layout(contents.layout); !wrong.empty()) return error("layout", wrong);
-  const Checker checker(contents);
+  Checker checker(contents);
   if (const std::string wrong = checker.check_block_groups(); !wrong.empty()) return error("block groups", wrong);
   for (size_t i = 0; i < contents.sequences.size(); ++i)
     if (const std::string wrong = checker.check_sequence(contents.sequences[i]); !wrong.empty())

@@ -67,6 +67,7 @@ const std::vector<Absurdity> kAbsurdities = {
     {[](auto& c) { c.nodes[2].blocks[0] = 100; }, "node 2: it names block 100"},
     {[](auto& c) { c.nodes[2].blocks[1] = 0; }, "node 2: it names block 0 of group 0, expected one of group 1"},
     {[](auto& c) { c.nodes[2].blocks[1] = -3; }, "node 2: it names block -3"},
+    {[](auto& c) { c.nodes[2].blocks[0] = c.nodes[1].blocks[0]; }, "node 2: it names block 0 of another node"},
 };
 
 TEST_CASE("snapshot_file: every absurd field is named, by the reader as bad_format, by the writer before it writes") {
