@@ -6,14 +6,13 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <random>
 #include <string>
 
 #include <doctest/doctest.h>
-#include <unistd.h>
 
 #include "tests/support/decode.h"
 #include "tests/support/fixtures.h"
+#include "tests/support/temp_dir.h"
 
 namespace decant::test {
 
@@ -63,11 +62,7 @@ std::unique_ptr<Engine> engine_of(const Setting& setting, const EngineOptions& o
 std::unique_ptr<Engine> engine_of(const Setting& setting) { return engine_of(setting, options_of(setting)); }
 
 std::vector<int32_t> prompt_of(const Setting& setting, int n, unsigned seed) {
-  std::mt19937 random(seed);
-  std::vector<int32_t> ids;
-  const auto vocab_size = static_cast<unsigned>(model_of(setting.model)->info().vocab_size);
-  for (int i = 0; i < n; ++i) ids.push_back(static_cast<int32_t>(random() % vocab_size));
-  return ids;
+  return random_ids(n, model_of(setting.model)->info().vocab_size, seed);
 }
 
 Request kept_request(std::vector<int32_t> prompt, int max_new_tokens = kGenerated) {
@@ -112,22 +107,6 @@ std::vector<int32_t> ids_of(const Engine& engine, SequenceId id, int n_less = 0)
   const std::span<const int32_t> ids = must(engine.info(id)).ids;
   return {ids.begin(), ids.end() - n_less};
 }
-
-/// A path for a file of this process, removed at the end.
-class TemporaryFile {
- public:
-  explicit TemporaryFile(const std::string& name)
-      : path_(
-            (std::filesystem::temp_directory_path() / ("decant-" + std::to_string(::getpid()) + "-" + name)).string()) {
-  }
-  ~TemporaryFile() { std::filesystem::remove(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-ErrorCode code_of(const auto& result) { return result ? ErrorCode::ok : result.error().code; }
 
 }  // namespace
 
@@ -277,7 +256,8 @@ TEST_CASE("cache: a restored sequence goes on to the logits of one that was neve
   for (const Setting& setting : settings()) {
     CAPTURE(setting.model);
     CAPTURE(std::string(to_string(setting.type)));
-    const TemporaryFile file("restored.kv");
+    const TempDir folder;
+    const std::string file = folder.path("restored.kv");
     const std::vector<int32_t> prompt = prompt_of(setting, 53, 9);
     Request request = kept_request(prompt);
     request.sampling = {};
@@ -291,12 +271,12 @@ TEST_CASE("cache: a restored sequence goes on to the logits of one that was neve
     request.max_new_tokens = 13;
     const SequenceId b = must(before->submit(request));
     generate(*before, b);
-    must(before->save(b, file.path()));
+    must(before->save(b, file));
     EngineOptions options = options_of(setting);
     options.n_threads = 1;
     options.isa = "reference";
     const std::unique_ptr<Engine> after = engine_of(setting, options);
-    const SequenceId c = must(after->restore(file.path()));
+    const SequenceId c = must(after->restore(file));
     must(after->extend(c, {}, kGenerated - 13));
     CHECK(generate(*after, c) == rows_of(expected, 13, kGenerated - 13));
     CHECK(ids_of(*after, c) == ids_of(*whole, a));
@@ -307,34 +287,36 @@ TEST_CASE("cache: restored prefixes are known, and have the logits of computed o
   for (const Setting& setting : settings()) {
     CAPTURE(setting.model);
     CAPTURE(std::string(to_string(setting.type)));
-    const TemporaryFile file("prefixes.kv");
+    const TempDir folder;
+    const std::string file = folder.path("prefixes.kv");
     const std::vector<int32_t> prompt = prompt_of(setting, 75, 10);
     const std::unique_ptr<Engine> before = engine_of(setting);
     const SequenceId a = must(before->submit(kept_request(prompt)));
     const Logits expected = generate(*before, a);
     must(before->cancel(a));
-    must(before->save_prefixes(file.path()));
+    must(before->save_prefixes(file));
     const std::unique_ptr<Engine> after = engine_of(setting);
-    CHECK(must(after->restore_prefixes(file.path())) == before->cache_stats().prefixes.n_tokens);
+    CHECK(must(after->restore_prefixes(file)) == before->cache_stats().prefixes.n_tokens);
     const SequenceId b = must(after->submit(kept_request(prompt)));
     if (setting.model != "models/mistral") CHECK(must(after->info(b)).prefix.n_tokens == 74);
     CHECK(generate(*after, b) == expected);
-    CHECK(must(after->restore_prefixes(file.path())) == before->cache_stats().prefixes.n_tokens);
+    CHECK(must(after->restore_prefixes(file)) == before->cache_stats().prefixes.n_tokens);
   }
 }
 
 TEST_CASE("cache: a snapshot for something else is a mismatch that names both sides, and changes nothing") {
-  const TemporaryFile file("mismatch.kv");
+  const TempDir folder;
+  const std::string file = folder.path("mismatch.kv");
   const Setting setting{"models/llama-gqa", KvType::q8};
   const std::unique_ptr<Engine> engine = engine_of(setting);
   const SequenceId a = must(engine->submit(kept_request(prompt_of(setting, 20, 11), 3)));
   generate(*engine, a);
-  must(engine->save(a, file.path()));
+  must(engine->save(a, file));
   const auto refusal = [&](const Setting& other, auto change) {
     EngineOptions options = options_of(other);
     change(options);
     const std::unique_ptr<Engine> stranger = engine_of(other, options);
-    const Result<SequenceId> restored = stranger->restore(file.path());
+    const Result<SequenceId> restored = stranger->restore(file);
     CHECK(code_of(restored) == ErrorCode::mismatch);
     CHECK(stranger->n_sequences() == 0);
     CHECK(stranger->cache_stats().reserved_bytes == 0);
@@ -346,15 +328,15 @@ TEST_CASE("cache: a snapshot for something else is a mismatch that names both si
   CHECK(blocks.find("16") != std::string::npos);
   CHECK(blocks.find("32") != std::string::npos);
   CHECK(refusal({"models/mistral", KvType::q8}, [](EngineOptions&) {}) != "");
-  CHECK(code_of(engine->restore(file.path() + ".missing")) == ErrorCode::io);
-  CHECK(code_of(engine->restore_prefixes(file.path())) == ErrorCode::mismatch);
+  CHECK(code_of(engine->restore(file + ".missing")) == ErrorCode::io);
+  CHECK(code_of(engine->restore_prefixes(file)) == ErrorCode::mismatch);
   CHECK(engine->n_sequences() == 1);
 }
 
 TEST_CASE("cache: a model's fingerprint depends on every weight, and on nothing about how it was opened") {
   namespace fs = std::filesystem;
-  const fs::path copy = fs::temp_directory_path() / ("decant-" + std::to_string(::getpid()) + "-fingerprint");
-  fs::remove_all(copy);
+  const TempDir folder;
+  const fs::path copy = folder.path("model");
   fs::copy(fixture("models/llama-gqa"), copy);
   const auto fingerprint = [](const std::string& path, int n_threads, Numerics numerics) {
     ModelOptions options;
@@ -381,7 +363,6 @@ TEST_CASE("cache: a model's fingerprint depends on every weight, and on nothing 
     again.put(static_cast<char>(byte));
   }
   CHECK(fingerprint(copy.string(), 2, Numerics::exact) == expected);
-  fs::remove_all(copy);
 }
 
 TEST_CASE("cache: an endless text has the same bits for any block size, chunk, threads and ISA, in flat memory") {
@@ -415,15 +396,16 @@ TEST_CASE("cache: an endless text has the same bits for any block size, chunk, t
 
 TEST_CASE("cache: an endless text can be forked, cut within its window, saved and restored") {
   const Setting setting{"models/llama-gqa", KvType::f16};
-  const TemporaryFile file("endless.kv");
+  const TempDir folder;
+  const std::string file = folder.path("endless.kv");
   const std::unique_ptr<Engine> engine = engine_of(setting);
   Request request = kept_request(prompt_of(setting, 150, 13), 250);
   request.recent_window = 64;
   const SequenceId a = must(engine->submit(request));
   generate(*engine, a);
-  must(engine->save(a, file.path()));
+  must(engine->save(a, file));
   const SequenceId b = must(engine->fork(a, must(engine->info(a)).sampling));
-  const SequenceId c = must(engine->restore(file.path()));
+  const SequenceId c = must(engine->restore(file));
   must(engine->extend(a, {}, 200));
   const Logits expected = generate(*engine, a);
   must(engine->extend(b, {}, 200));

@@ -47,8 +47,6 @@ std::map<SequenceId, std::vector<int32_t>> run(Engine& engine) {
   return ids;
 }
 
-ErrorCode code_of(const auto& result) { return result ? ErrorCode::ok : result.error().code; }
-
 }  // namespace
 
 TEST_CASE("engine: a decode step calls no allocator") {

@@ -2,7 +2,6 @@
 // The same bits whatever the threads, chunks, batch, block size, ISA and the caller's floating-point state.
 #include <fstream>
 #include <map>
-#include <random>
 #include <sstream>
 
 #include <doctest/doctest.h>
@@ -29,13 +28,6 @@ const std::string kModels[] = {"models/llama-mha",
                                "gguf/qwen2-q8_0.gguf",
                                "gguf/llama-kmix.gguf",
                                "gguf/llama-legacymix.gguf"};
-
-std::vector<int32_t> random_ids(int n, int vocab_size, uint32_t seed) {
-  std::mt19937 random(seed);
-  std::vector<int32_t> ids;
-  for (int i = 0; i < n; ++i) ids.push_back(static_cast<int32_t>(random() % static_cast<uint32_t>(vocab_size)));
-  return ids;
-}
 
 constexpr int kLength = 150;  // more than one chunk of attention
 

@@ -3,36 +3,17 @@
 // hang.
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
-#include <fstream>
 #include <random>
 
 #include <doctest/doctest.h>
-#include <unistd.h>
 
 #include "tests/support/decode.h"
 #include "tests/support/fixtures.h"
+#include "tests/support/temp_dir.h"
 
 namespace decant::test {
 
 namespace {
-
-class TemporaryFolder {
- public:
-  TemporaryFolder() : path_(std::filesystem::temp_directory_path() / ("decant-hostile-" + std::to_string(getpid()))) {
-    std::filesystem::remove_all(path_);
-    std::filesystem::create_directory(path_);
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  std::string file(const std::string& name) const { return (path_ / name).string(); }
-  void write(const std::string& name, std::string_view bytes) const {
-    std::ofstream(path_ / name, std::ios::binary | std::ios::trunc)
-        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-  }
-
- private:
-  std::filesystem::path path_;
-};
 
 struct Tally {
   int refused = 0, failed_steps = 0, ran = 0;
@@ -79,7 +60,7 @@ void try_model(const std::string& path, Tally& tally) {
 }
 
 void flip_gguf(int n_flips, uint32_t seed) {
-  const TemporaryFolder folder;
+  const TempDir folder;
   const std::string good = read_file(fixture("gguf/llama-gqa-q4_0.gguf"));
   std::mt19937 random(seed);
   Tally tally;
@@ -90,7 +71,7 @@ void flip_gguf(int n_flips, uint32_t seed) {
     for (size_t n = 1 + random() % 4; n > 0; --n) bad[random() % range] = static_cast<char>(random());
     folder.write("model.gguf", bad);
     CAPTURE(i);
-    try_model(folder.file("model.gguf"), tally);
+    try_model(folder.path("model.gguf"), tally);
   }
   CHECK(tally.refused > 0);
   CHECK(tally.ran > 0);
@@ -104,7 +85,7 @@ TEST_CASE("hostile: byte flips of a whole GGUF file give an error or a model tha
 TEST_CASE("hostile: ten thousand byte flips of a GGUF file" * doctest::skip()) { flip_gguf(10000, 20260102); }
 
 TEST_CASE("hostile: weights full of infinities and NaNs make a step that names the layer, or none") {
-  const TemporaryFolder folder;
+  const TempDir folder;
   const std::string good = read_file(fixture("gguf/llama-gqa-f16.gguf"));
   std::mt19937 random(5);
   Tally tally;
@@ -116,26 +97,26 @@ TEST_CASE("hostile: weights full of infinities and NaNs make a step that names t
       bad[at + 1] = static_cast<char>(i % 2 == 0 ? 0x7C : 0x7E);  // infinity, NaN
     }
     folder.write("model.gguf", bad);
-    try_model(folder.file("model.gguf"), tally);
+    try_model(folder.path("model.gguf"), tally);
   }
   CHECK(tally.failed_steps > 0);
 }
 
 TEST_CASE("hostile: a GGUF cut anywhere in its weights is refused") {
-  const TemporaryFolder folder;
+  const TempDir folder;
   const std::string good = read_file(fixture("gguf/llama-gqa-q4_0.gguf"));
   Tally tally;
   for (size_t size = 0; size < good.size(); size += size < 2048 ? 13 : 1013) {
     folder.write("model.gguf", std::string_view(good).substr(0, size));
     CAPTURE(size);
     const int before = tally.refused;
-    try_model(folder.file("model.gguf"), tally);
+    try_model(folder.path("model.gguf"), tally);
     CHECK(tally.refused == before + 1);
   }
 }
 
 TEST_CASE("hostile: flips of a safetensors header, a config and a tokenizer give an error or a model that runs") {
-  const TemporaryFolder folder;
+  const TempDir folder;
   const std::string from = fixture("models/llama-gqa");
   const char* const names[] = {"model.safetensors", "config.json", "tokenizer.json"};
   std::string good[3];
@@ -152,7 +133,7 @@ TEST_CASE("hostile: flips of a safetensors header, a config and a tokenizer give
     for (size_t n = 1 + random() % 3; n > 0; --n) bad[random() % range] = static_cast<char>(random());
     folder.write(names[f], bad);
     CAPTURE(i);
-    try_model(folder.file(""), tally);
+    try_model(folder.path(), tally);
     folder.write(names[f], good[f]);
   }
   CHECK(tally.refused > 0);

@@ -10,6 +10,7 @@
 #include "engine/engine_impl.h"
 #include "tests/support/decode.h"
 #include "tests/support/fixtures.h"
+#include "tests/support/temp_dir.h"
 
 namespace decant::test {
 
@@ -20,25 +21,6 @@ constexpr double kLogitTolerance = 2e-4;
 constexpr double kHiddenTolerance = 1e-4;
 
 const std::string kModels[] = {"llama-mha", "llama-gqa", "mistral", "qwen2", "qwen3", "gpt2"};
-
-/// A folder like `directory` whose config.json is config.v4.json.
-class V4Spelling {
- public:
-  explicit V4Spelling(const std::string& directory)
-      : path_(std::filesystem::temp_directory_path() / ("decant-v4-" + std::to_string(getpid()))) {
-    std::filesystem::remove_all(path_);
-    std::filesystem::create_directory(path_);
-    for (const auto& file : std::filesystem::directory_iterator(directory))
-      if (file.path().filename() != "config.json")
-        std::filesystem::create_symlink(file.path(), path_ / file.path().filename());
-    std::filesystem::create_symlink(std::filesystem::path(directory) / "config.v4.json", path_ / "config.json");
-  }
-  ~V4Spelling() { std::filesystem::remove_all(path_); }
-  std::string path() const { return path_.string(); }
-
- private:
-  std::filesystem::path path_;
-};
 
 void check_prompt(const std::shared_ptr<const Model>& model, const std::map<std::string, Array>& reference,
                   const std::string& prompt) {
@@ -177,7 +159,9 @@ TEST_CASE("model: the older spelling of config.json means the same model") {
   for (const std::string& name : kModels) {
     CAPTURE(name);
     const std::string directory = fixture("models/" + name);
-    const V4Spelling older(directory);
+    const TempDir older;
+    older.link_all(directory);
+    std::filesystem::rename(older.path("config.v4.json"), older.path("config.json"));
     const std::vector<int32_t> ids = read_arrays(directory + "/reference.safetensors").at("p1.input_ids").i32();
     const EngineOptions options = logits_options(static_cast<int>(ids.size()));
     CHECK(prompt_logits(open_model(directory), ids, options) == prompt_logits(open_model(older.path()), ids, options));

@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 #include "cache/checksum.h"
-#include "tests/engine/model/temp_dir.h"
 #include "tests/support/in_child.h"
+#include "tests/support/temp_dir.h"
 
 namespace decant::cache {
 namespace {

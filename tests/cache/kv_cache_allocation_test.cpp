@@ -12,8 +12,8 @@
 
 #include "tests/cache/cache_model.h"
 #include "tests/cache/schedule_model.h"
-#include "tests/engine/model/temp_dir.h"
 #include "tests/support/failing_new.h"
+#include "tests/support/temp_dir.h"
 
 namespace decant::cache {
 namespace {

@@ -14,8 +14,8 @@
 
 #include "tests/cache/cache_model.h"
 #include "tests/cache/snapshot_case.h"
-#include "tests/engine/model/temp_dir.h"
 #include "tests/support/in_child.h"
+#include "tests/support/temp_dir.h"
 
 namespace decant::cache {
 namespace {

@@ -12,7 +12,7 @@
 #include "decant/cache.h"
 
 #include "tests/cache/schedule_model.h"
-#include "tests/engine/model/temp_dir.h"
+#include "tests/support/temp_dir.h"
 
 namespace decant::test {
 

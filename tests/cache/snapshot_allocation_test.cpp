@@ -6,8 +6,8 @@
 
 #include "cache/atomic_file.h"
 #include "tests/cache/snapshot_case.h"
-#include "tests/engine/model/temp_dir.h"
 #include "tests/support/failing_new.h"
+#include "tests/support/temp_dir.h"
 
 namespace decant::cache {
 namespace {

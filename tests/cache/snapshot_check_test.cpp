@@ -9,7 +9,7 @@
 #include <doctest/doctest.h>
 
 #include "tests/cache/snapshot_case.h"
-#include "tests/engine/model/temp_dir.h"
+#include "tests/support/temp_dir.h"
 
 namespace decant::cache {
 namespace {

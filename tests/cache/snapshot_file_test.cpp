@@ -15,8 +15,8 @@
 #include "cache/checksum.h"
 #include "cache/snapshot_sections.h"
 #include "tests/cache/snapshot_case.h"
-#include "tests/engine/model/temp_dir.h"
 #include "tests/support/in_child.h"
+#include "tests/support/temp_dir.h"
 
 namespace decant::cache {
 namespace {

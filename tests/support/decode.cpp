@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <random>
 #include <stdexcept>
 
 namespace decant::test {
@@ -13,6 +14,13 @@ void fail_with(const Error& error) {
 
 void must(const Status& status) {
   if (!status) fail_with(status.error());
+}
+
+std::vector<int32_t> random_ids(int n, int vocab_size, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<int32_t> ids;
+  for (int i = 0; i < n; ++i) ids.push_back(static_cast<int32_t>(random() % static_cast<uint32_t>(vocab_size)));
+  return ids;
 }
 
 std::shared_ptr<const Model> open_model(const std::string& path, Numerics numerics) {

@@ -17,6 +17,12 @@ T must(Result<T> result);
 void must(const Status& status);
 [[noreturn]] void fail_with(const Error& error);
 
+/// A result's code, `ok` for a value.
+ErrorCode code_of(const auto& result) { return result ? ErrorCode::ok : result.error().code; }
+
+/// n ids of a vocabulary, the same for the same seed.
+std::vector<int32_t> random_ids(int n, int vocab_size, uint32_t seed);
+
 std::shared_ptr<const Model> open_model(const std::string& path, Numerics numerics = Numerics::exact);
 
 /// Options for tests of logits: an f32 cache, room for the logits of every position.

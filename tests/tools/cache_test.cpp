@@ -6,8 +6,8 @@
 #include <doctest/doctest.h>
 #include <sys/stat.h>
 
-#include "tests/engine/model/temp_dir.h"
 #include "tests/support/fixtures.h"
+#include "tests/support/temp_dir.h"
 #include "tests/tools/run_json.h"
 
 using namespace decant::test;

@@ -7,8 +7,8 @@
 
 #include <doctest/doctest.h>
 
-#include "tests/engine/model/temp_dir.h"
 #include "tests/support/fixtures.h"
+#include "tests/support/temp_dir.h"
 #include "tests/tools/child.h"
 
 using namespace decant::test;

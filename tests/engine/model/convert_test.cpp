@@ -21,8 +21,8 @@
 #include "engine/model/model_config.h"
 #include "engine/quant/format.h"
 #include "engine/tokenizer/tokenizer_source.h"
-#include "tests/engine/model/temp_dir.h"
 #include "tests/support/fixtures.h"
+#include "tests/support/temp_dir.h"
 
 using decant::DType;
 using decant::ErrorCode;

@@ -11,8 +11,8 @@
 #include <doctest/doctest.h>
 
 #include "engine/model/model_config.h"
-#include "tests/engine/model/temp_dir.h"
 #include "tests/support/fixtures.h"
+#include "tests/support/temp_dir.h"
 
 using decant::ErrorCode;
 using decant::Result;

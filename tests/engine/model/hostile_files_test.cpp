@@ -15,7 +15,7 @@
 #include "engine/model/model_config.h"
 #include "engine/model/printable.h"
 #include "tests/engine/model/small_model.h"
-#include "tests/engine/model/temp_dir.h"
+#include "tests/support/temp_dir.h"
 
 using decant::ErrorCode;
 using decant::Result;
