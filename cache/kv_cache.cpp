@@ -115,9 +115,13 @@ Result<std::unique_ptr<KvCache>> KvCache::create(std::span<const KvLayerShape> l
 KvCache::KvCache(std::unique_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 KvCache::~KvCache() = default;
 
+Status KvCache::Impl::check_no_reservation() const {
+  if (!reservation_alive) return {};
+  return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
+}
+
 Status KvCache::Impl::check_idle(SequenceIndex s) const {
-  if (reservation_alive)
-    return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
+  if (Status idle = check_no_reservation(); !idle) return idle;
   if (!alive(s)) return Error{ErrorCode::invalid_argument, detail::format("cache: there is no sequence {}", s)};
   return {};
 }
@@ -170,8 +174,7 @@ Result<SequenceIndex> KvCache::fork(SequenceIndex sequence) try {
 
 Result<KvReservation> KvCache::reserve(std::span<const KvGrowth> growths) try {
   Impl& impl = *impl_;
-  if (impl.reservation_alive)
-    return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
+  if (Status idle = impl.check_no_reservation(); !idle) return std::move(idle).error();
   Status room = impl.add_wishes(growths);
   if (room) {
     impl.plan_growth();

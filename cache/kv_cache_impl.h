@@ -91,7 +91,8 @@ struct KvCache::Impl {
     return s >= 0 && s < static_cast<int>(places.size()) && places[s].alive;
   }
   bool has_layer(int layer) const noexcept { return layer >= 0 && layer < static_cast<int>(layout.layers.size()); }
-  /// `invalid_argument` unless the sequence is alive and no reservation is.
+  /// `invalid_argument` while a reservation is alive; and unless the sequence is.
+  Status check_no_reservation() const;
   Status check_idle(SequenceIndex s) const;
   bool set_up_tables(int max_sequences);
   Result<SequenceIndex> add_sequence();

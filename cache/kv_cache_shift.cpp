@@ -14,8 +14,6 @@
 namespace decant::cache {
 namespace {
 
-constexpr int kMaxSinks = 64;
-
 int tile_of(int slot) { return slot / kernels::kTileTokens; }
 int lane_of(int slot) { return slot % kernels::kTileTokens; }
 

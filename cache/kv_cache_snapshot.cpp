@@ -40,7 +40,11 @@ class BlockBytes {
  public:
   BlockBytes(const BlockLayout& layout, const kernels::AttentionKernels& kernels, const std::vector<BlockPool>& pools,
              const std::vector<SavedBlock>& blocks)
-      : layout_(layout), kernels_(kernels), pools_(pools), blocks_(blocks) {}
+      : layout_(layout), kernels_(kernels), pools_(pools), blocks_(blocks) {
+    int widest = 0;
+    for (const LayerLayout& layer : layout.layers) widest = std::max({widest, layer.k_dim, layer.v_dim});
+    zeros_.resize(static_cast<size_t>(widest));
+  }
 
   std::span<const std::byte> operator()(int i) {
     const SavedBlock& block = blocks_[static_cast<size_t>(i)];
@@ -48,7 +52,6 @@ class BlockBytes {
     const std::span<const std::byte> whole(pool.data(block.id), pool.block_bytes());
     if (block.n_slots == layout_.block_tokens) return whole;
     copy_.assign(whole.begin(), whole.end());
-    const std::vector<float> zeros(widest(), 0.0F);
     for (const LayerLayout& layer : layout_.layers) {
       if (layer.group != block.group) continue;
       for (int h = 0; h < layer.n_kv_heads; ++h)
@@ -56,10 +59,10 @@ class BlockBytes {
           const auto tile = static_cast<size_t>(slot / kernels::kTileTokens);
           std::byte* const k = copy_.data() + layer.offset + static_cast<size_t>(h) * layer.head_stride;
           const int lane = slot % kernels::kTileTokens;
-          kernels_.store_k[static_cast<size_t>(layout_.k_type)](zeros.data(), layer.k_dim,
+          kernels_.store_k[static_cast<size_t>(layout_.k_type)](zeros_.data(), layer.k_dim,
                                                                 k + tile * layer.k_tile_bytes, lane);
           if (!layer.v_in_k)
-            kernels_.store_v[static_cast<size_t>(layout_.v_type)](zeros.data(), layer.v_dim,
+            kernels_.store_v[static_cast<size_t>(layout_.v_type)](zeros_.data(), layer.v_dim,
                                                                   k + layer.v_offset + tile * layer.v_tile_bytes, lane);
         }
     }
@@ -67,16 +70,11 @@ class BlockBytes {
   }
 
  private:
-  size_t widest() const {
-    int most = 0;
-    for (const LayerLayout& layer : layout_.layers) most = std::max({most, layer.k_dim, layer.v_dim});
-    return static_cast<size_t>(most);
-  }
-
   const BlockLayout& layout_;
   const kernels::AttentionKernels& kernels_;
   const std::vector<BlockPool>& pools_;
   const std::vector<SavedBlock>& blocks_;
+  std::vector<float> zeros_;  ///< the widest row
   std::vector<std::byte> copy_;
 };
 
@@ -146,8 +144,7 @@ Status KvCache::save(SequenceIndex sequence, const std::string& path, const Snap
 
 Result<RestoredSequence> KvCache::restore(const std::string& path, const SnapshotIdentity& identity) try {
   Impl& impl = *impl_;
-  if (impl.reservation_alive)
-    return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
+  if (Status idle = impl.check_no_reservation(); !idle) return std::move(idle).error();
   Result<SnapshotReader> reader = open_snapshot(path, identity, impl.layout, /*of_sequence=*/true);
   if (!reader) return reader.error();
   const SnapshotContents& contents = reader->contents();
@@ -168,7 +165,7 @@ Status KvCache::Impl::fill(Place& place, const SnapshotSequence& saved, const Sn
                            const std::string& path) try {
   const size_t sink_bytes_each = Sinks::bytes_each(layout);
   const size_t n_sinks = saved.sinks.size() / sink_bytes_each;
-  if (n_sinks * sink_bytes_each != saved.sinks.size() || n_sinks > 64)
+  if (n_sinks * sink_bytes_each != saved.sinks.size() || n_sinks > kMaxSinks)
     return bad(path, detail::format("{} bytes of sinks, each takes {}", saved.sinks.size(), sink_bytes_each));
   const int begin = n_sinks > 0 ? saved.tables.front().first_slot : 0;
   std::vector<std::vector<int32_t>> kept(pools.size());
@@ -250,8 +247,7 @@ Status KvCache::save_prefixes(const std::string& path, const SnapshotIdentity& i
 
 Result<int64_t> KvCache::restore_prefixes(const std::string& path, const SnapshotIdentity& identity) try {
   Impl& impl = *impl_;
-  if (impl.reservation_alive)
-    return Error{ErrorCode::invalid_argument, "cache: a reservation is alive, commit it or let it go first"};
+  if (Status idle = impl.check_no_reservation(); !idle) return std::move(idle).error();
   Result<SnapshotReader> reader = open_snapshot(path, identity, impl.layout, /*of_sequence=*/false);
   if (!reader) return reader.error();
   return impl.fill_prefixes(*reader);

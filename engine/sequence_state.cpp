@@ -55,11 +55,11 @@ Result<Sequence> decode_sequence(std::span<const std::byte> text, const std::str
     return Error{
         ErrorCode::unsupported,
         detail::format("{}: the state of the sequence has version {}, this decant knows {}", path, version, kVersion)};
-  const auto count = [&](const char* key) {
-    const int64_t n = fields.required_integer(key);
-    if (n < 0 || n > std::numeric_limits<int>::max()) fields.fail(bad(detail::format("{} is {}", key, n)));
-    return fields.status() ? static_cast<int>(n) : 0;
+  const auto as_count = [&bad](model::JsonFields& from, const char* key, int64_t n) {
+    if (n < 0 || n > std::numeric_limits<int>::max()) from.fail(bad(detail::format("{} is {}", key, n)));
+    return from.status() ? static_cast<int>(n) : 0;
   };
+  const auto count = [&](const char* key) { return as_count(fields, key, fields.required_integer(key)); };
   Sequence sequence;
   sequence.ids_begin = count("ids_begin");
   sequence.n_computed = count("n_computed");
@@ -88,13 +88,7 @@ Result<Sequence> decode_sequence(std::span<const std::byte> text, const std::str
   model::JsonFields s(*sampling, path);
   SamplingParams& params = sequence.request.sampling;
   const auto number = [&s](const char* key, float& out) { out = static_cast<float>(s.number(key).value_or(out)); };
-  const auto integer = [&](const char* key, int& out) {
-    const int64_t n = s.integer(key).value_or(out);
-    if (n < 0 || n > std::numeric_limits<int>::max())
-      s.fail(bad(detail::format("{} is {}", key, n)));
-    else
-      out = static_cast<int>(n);
-  };
+  const auto integer = [&](const char* key, int& out) { out = as_count(s, key, s.integer(key).value_or(out)); };
   number("temperature", params.temperature);
   integer("top_k", params.top_k);
   number("top_p", params.top_p);

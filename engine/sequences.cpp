@@ -15,7 +15,6 @@ namespace decant {
 
 namespace {
 
-constexpr int kMaxSinks = 64;
 constexpr int kEndless = std::numeric_limits<int>::max() - (1 << 20);  // positions are ints
 
 /// Tokens at which a sequence of n_tokens ends that may grow by max_new_tokens.
@@ -44,9 +43,9 @@ Status Engine::Impl::check_window(const Request& request) const {
   if (request.recent_window == 0) return {};
   if (learned_positions)
     return Error{ErrorCode::unsupported, "this model learned its positions: a text cannot go on past them"};
-  if (request.n_sinks < 1 || request.n_sinks > kMaxSinks)
+  if (request.n_sinks < 1 || request.n_sinks > cache::kMaxSinks)
     return Error{ErrorCode::invalid_argument,
-                 detail::format("n_sinks is {}; 1 to {} is possible", request.n_sinks, kMaxSinks)};
+                 detail::format("n_sinks is {}; 1 to {} is possible", request.n_sinks, cache::kMaxSinks)};
   if (request.recent_window < 0 || request.recent_window > options.n_ctx - request.n_sinks - kSlideTokens)
     return Error{ErrorCode::invalid_argument,
                  detail::format("recent_window is {}; with {} sinks and a context of {}, 1 to {} is possible",

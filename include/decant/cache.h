@@ -36,6 +36,8 @@ struct KvLayerShape {
 
 using SequenceIndex = int32_t;
 
+inline constexpr int kMaxSinks = 64;  ///< most tokens that keep_sinks() keeps
+
 /// A wish to append n_tokens to a sequence.
 struct KvGrowth {
   SequenceIndex sequence = 0;
@@ -174,7 +176,7 @@ class KvCache {
   // Endless sequences: attention sinks and a recent window. Xiao et al. 2023 (arXiv:2309.17453).
 
   /// Keeps unrotated copies of the keys of the first n_sinks tokens of an empty sequence, in f32, for slide(). Takes
-  /// n_sinks · Σ n_kv_heads · k_dim · 4 bytes, whole pages, out of the limit. 1 ≤ n_sinks ≤ 64.
+  /// n_sinks · Σ n_kv_heads · k_dim · 4 bytes, whole pages, out of the limit. 1 ≤ n_sinks ≤ kMaxSinks.
   Status keep_sinks(SequenceIndex sequence, int n_sinks);
   /// Notes the keys [n_kv_heads, k_dim] of token pos < n_sinks before rotation; beside write(). Nothing happens for
   /// another pos.
