@@ -40,6 +40,7 @@ int main(int argc, char** argv) {
   if (!model) return fail(model.error());
   const double load_s = seconds_since(load_start);
   EngineOptions options;
+  options.cache.prefix_bytes = 0;  // every round computes its prompt
   options.n_threads = n_threads;
   options.max_sequences = 1;
   if (argc > 6) options.isa = argv[6];
