@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Products of packed weights, one thread: a token at a time in bytes of weights a second beside the plain reading of
-// memory, many tokens in operations a second beside oneDNN.
+// Products of packed weights, one thread: a token at a time in bytes of weights a second, from memory beside the plain
+// reading of memory and from the L2, which shows what the arithmetic leaves; many tokens in operations a second beside
+// oneDNN.
 
 #include <algorithm>
 #include <cstring>
@@ -25,6 +26,7 @@ namespace {
 
 constexpr int kCols = 4096;
 constexpr size_t kStreamBytes = size_t{256} << 20;  // of weights for one token: far beyond the last cache
+constexpr size_t kCachedBytes = size_t{384} << 10;  // … that stay in the L2
 constexpr int kBatchRows = 2048;                    // for many tokens
 
 /// Random weights and activations of a product.
@@ -86,9 +88,9 @@ void read_memory(benchmark::State& state) {
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(kStreamBytes));
 }
 
-void decode(benchmark::State& state, Isa isa, DType type) {
+void decode(benchmark::State& state, Isa isa, DType type, size_t weight_bytes) {
   const quant::Format& f = quant::format(type);
-  const int rows = static_cast<int>(kStreamBytes / quant::row_bytes(f, kCols)) / 64 * 64;
+  const int rows = std::max(static_cast<int>(weight_bytes / quant::row_bytes(f, kCols)) / 64, 1) * 64;
   const Operands operands(f, rows, 1);
   for (auto _ : state) kernels::matmul_kernel(isa, type)(operands.args);
   state.SetBytesProcessed(state.iterations() * static_cast<int64_t>(operands.tiles.size()));
@@ -124,8 +126,9 @@ void register_all() {
     for (int i = 0; i < kDTypeCount; ++i) {
       const auto type = static_cast<DType>(i);
       const std::string suffix = std::string("/") + to_string(type) + "/" + to_string(isa);
-      benchmark::RegisterBenchmark(("decode" + suffix).c_str(), decode, isa, type);
-      for (const int n_tokens : {16, 128}) {
+      benchmark::RegisterBenchmark(("decode" + suffix).c_str(), decode, isa, type, kStreamBytes);
+      benchmark::RegisterBenchmark(("decode_cached" + suffix).c_str(), decode, isa, type, kCachedBytes);
+      for (const int n_tokens : {2, 4, 8, 16, 128}) {
         benchmark::RegisterBenchmark(("prefill" + suffix + "/" + std::to_string(n_tokens)).c_str(), prefill, isa, type,
                                      n_tokens)
             ->Unit(benchmark::kMillisecond);
