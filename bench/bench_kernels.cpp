@@ -25,6 +25,7 @@ namespace decant {
 namespace {
 
 constexpr int kCols = 4096;
+constexpr int kStride = kCols + 64;                 // rows of activations begin in different sets of the L1
 constexpr size_t kStreamBytes = size_t{256} << 20;  // of weights for one token: far beyond the last cache
 constexpr size_t kCachedBytes = size_t{384} << 10;  // … that stay in the L2
 constexpr int kBatchRows = 2048;                    // for many tokens
@@ -33,7 +34,7 @@ constexpr int kBatchRows = 2048;                    // for many tokens
 struct Operands {
   Operands(const quant::Format& f, int rows, int n_tokens)
       : tiles(quant::tile_bytes(f, kCols) * quant::n_tiles(rows)),
-        x(static_cast<size_t>(kCols) * n_tokens),
+        x(static_cast<size_t>(kStride) * n_tokens),
         q(x.size()),
         d(x.size() / 32),
         sums(x.size() / 16),
@@ -54,13 +55,13 @@ struct Operands {
     args.cols = kCols;
     args.n_tokens = n_tokens;
     args.x = x.data();
-    args.x_stride = kCols;
+    args.x_stride = kStride;
     args.q = q.data();
-    args.q_stride = kCols;
+    args.q_stride = kStride;
     args.d = d.data();
-    args.d_stride = kCols / 32;
+    args.d_stride = kStride / 32;
     args.sums = sums.data();
-    args.sums_stride = kCols / 16;
+    args.sums_stride = kStride / 16;
     args.y = y.data();
     args.y_stride = rows;
   }

@@ -18,7 +18,7 @@ class Activations {
   /// cols: used elements of a row. quantized: whether the int8 form is kept too; cols is a multiple of 32 then.
   Activations(int max_rows, int cols, bool quantized)
       : cols_(cols),
-        stride_((cols + 63) / 64 * 64),
+        stride_(((cols + 63) / 64 | 1) * 64),  // an odd number of cache lines: rows begin in different sets of a cache
         quantized_(quantized),
         x_(static_cast<size_t>(max_rows) * stride_),
         q_(quantized ? static_cast<size_t>(max_rows) * stride_ : 0),

@@ -3,10 +3,13 @@
 
 #include <cstring>
 
+#include <emmintrin.h>
+
 #include "decant/detail/half.h"
 
 #include "engine/quant/blocks.h"
 #include "engine/quant/encode.h"
+#include "engine/quant/tile_lanes.h"
 
 namespace decant::quant {
 namespace {
@@ -27,45 +30,74 @@ float widen_bf16(const std::byte* p) {
   return detail::bf16_to_f32(value);
 }
 
-template <int kUnit>
-void interleave(const std::byte* const rows[kTileRows], int offset, std::byte* out) {
-  for (int r = 0; r < kTileRows; ++r, out += kUnit) {
-    if (rows[r] != nullptr) {
-      std::memcpy(out, rows[r] + offset, kUnit);
-    } else {
-      std::memset(out, 0, kUnit);
+/// [16 rows][n] → [n][16 rows]; rows of `from` are `stride` words apart.
+void transpose_words(const uint32_t* from, size_t stride, int n, uint32_t* to) {
+  int i = 0;
+  for (; i + 4 <= n; i += 4, to += 4 * kTileRows) {
+    for (int r = 0; r < kTileRows; r += 4) {
+      __m128i row[4];
+      for (int j = 0; j < 4; ++j)
+        row[j] = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + static_cast<size_t>(r + j) * stride + i));
+      const __m128i a = _mm_unpacklo_epi32(row[0], row[1]), b = _mm_unpacklo_epi32(row[2], row[3]);
+      const __m128i c = _mm_unpackhi_epi32(row[0], row[1]), d = _mm_unpackhi_epi32(row[2], row[3]);
+      const __m128i out[4] = {_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b), _mm_unpacklo_epi64(c, d),
+                              _mm_unpackhi_epi64(c, d)};
+      for (int j = 0; j < 4; ++j) _mm_storeu_si128(reinterpret_cast<__m128i*>(to + j * kTileRows + r), out[j]);
     }
   }
+  for (; i < n; ++i, to += kTileRows)
+    for (int r = 0; r < kTileRows; ++r) to[r] = from[static_cast<size_t>(r) * stride + i];
 }
 
 template <typename Block>
 void pack_tile(const std::byte* const rows[kTileRows], int n, std::byte* tile) {
-  const std::byte* at[kTileRows];
-  for (int r = 0; r < kTileRows; ++r) at[r] = rows[r];
-  for (int b = 0; b < n / Block::kValues; ++b) {
-    for (const Segment& s : Block::kSegments) {
-      for (int u = 0; u < s.n_units; ++u) {
-        const int offset = s.offset + u * s.unit_bytes;
-        s.unit_bytes == 4 ? interleave<4>(at, offset, tile) : interleave<2>(at, offset, tile);
-        tile += kTileRows * s.unit_bytes;
-      }
+  constexpr int kHalves = n_halves<Block>(), kWords = n_words<Block>();
+  Lanes<Block> lanes[kTileRows];
+  constexpr size_t kStride = sizeof(Lanes<Block>) / 4;
+  for (int b = 0; b < n / Block::kValues; ++b, tile += tile_block_bytes<Block>()) {
+    for (int r = 0; r < kTileRows; ++r) {
+      if (rows[r] != nullptr)
+        to_lanes(rows[r] + static_cast<ptrdiff_t>(b) * Block::kBytes, lanes[r]);
+      else
+        lanes[r] = {};
     }
-    for (const std::byte*& row : at) {
-      if (row != nullptr) row += Block::kBytes;
-    }
+    uint16_t halves[kHalves + 1][kTileRows];
+    for (int i = 0; i < kHalves; ++i)
+      for (int r = 0; r < kTileRows; ++r) halves[i][r] = lanes[r].halves[i];
+    std::memcpy(tile, halves, size_t{2} * kHalves * kTileRows);
+    uint32_t words[kWords + 1][kTileRows];
+    if constexpr (kWords > 0) transpose_words(lanes[0].words, kStride, kWords, words[0]);
+    std::byte* const at = tile + 2 * kHalves * kTileRows;
+    std::memcpy(at, words, size_t{4} * kWords * kTileRows);
+    constexpr int kUsed = kTileRows * (2 * kHalves + 4 * kWords);
+    std::memset(tile + kUsed, 0, static_cast<size_t>(tile_block_bytes<Block>() - kUsed));
+  }
+}
+
+/// Rows of plain numbers: 16 columns at a time.
+template <typename T>
+void pack_float_tile(const std::byte* const rows[kTileRows], int n, std::byte* tile) {
+  constexpr int kCols = 16;
+  T in[kTileRows][kCols] = {};
+  T out[kCols][kTileRows];
+  for (int k = 0; k < n; k += kCols) {
+    const int cols = n - k < kCols ? n - k : kCols;
+    for (int r = 0; r < kTileRows; ++r)
+      if (rows[r] != nullptr) std::memcpy(in[r], rows[r] + static_cast<size_t>(k) * sizeof(T), sizeof(T) * cols);
+    for (int c = 0; c < kCols; ++c)
+      for (int r = 0; r < kTileRows; ++r) out[c][r] = in[r][c];
+    std::memcpy(tile, out, sizeof(T) * kTileRows * cols);
+    tile += sizeof(T) * kTileRows * cols;
   }
 }
 
 template <typename Block>
 void gather_block(const std::byte* tile_block, int r, std::byte* block) {
-  for (const Segment& s : Block::kSegments) {
-    for (int u = 0; u < s.n_units; ++u) {
-      const std::byte* const from = tile_block + r * s.unit_bytes;
-      std::byte* const to = block + s.offset + u * s.unit_bytes;
-      s.unit_bytes == 4 ? std::memcpy(to, from, 4) : std::memcpy(to, from, 2);
-      tile_block += kTileRows * s.unit_bytes;
-    }
-  }
+  Lanes<Block> lanes;
+  for (int i = 0; i < n_halves<Block>(); ++i) std::memcpy(&lanes.halves[i], tile_block + 2 * (kTileRows * i + r), 2);
+  const std::byte* const words = tile_block + 2 * kTileRows * n_halves<Block>();
+  for (int i = 0; i < n_words<Block>(); ++i) std::memcpy(&lanes.words[i], words + 4 * (kTileRows * i + r), 4);
+  from_lanes(lanes, block);
 }
 
 template <typename Block>
@@ -87,7 +119,7 @@ void decode_row(const std::byte* row, int n, float* out) {
 template <typename Block>
 void decode_tile_row(const std::byte* tile, int r, int n, float* out) {
   std::byte block[Block::kBytes];
-  for (; n > 0; n -= Block::kValues, tile += kTileRows * Block::kBytes, out += Block::kValues) {
+  for (; n > 0; n -= Block::kValues, tile += tile_block_bytes<Block>(), out += Block::kValues) {
     gather_block<Block>(tile, r, block);
     decode_block<Block>(block, out);
   }
@@ -106,7 +138,7 @@ void decode_float_tile_row(const std::byte* tile, int r, int n, float* out) {
 
 using Encode = void (*)(const float* in, int n, std::byte* row);
 
-template <typename Block, float (*widen)(const std::byte*)>
+template <typename Block, typename T, float (*widen)(const std::byte*)>
 constexpr Format float_format(DType type, const char* name, uint32_t ggml_type, Encode encode) {
   return {.type = type,
           .name = name,
@@ -117,7 +149,7 @@ constexpr Format float_format(DType type, const char* name, uint32_t ggml_type, 
           .quantized = false,
           .decode_row = decode_float_row<Block, widen>,
           .encode_row = encode,
-          .pack_tile = pack_tile<Block>,
+          .pack_tile = pack_float_tile<T>,
           .decode_tile_row = decode_float_tile_row<Block, widen>,
           .dot = DotKind::none,
           .gather_block = gather_block<Block>,
@@ -132,7 +164,7 @@ constexpr Format block_format(DType type, const char* name, uint32_t ggml_type, 
           .ggml_type = ggml_type,
           .block_values = Block::kValues,
           .block_bytes = Block::kBytes,
-          .tile_block_bytes = kTileRows * Block::kBytes,
+          .tile_block_bytes = tile_block_bytes<Block>(),
           .quantized = true,
           .decode_row = decode_row<Block>,
           .encode_row = encode,
@@ -145,9 +177,9 @@ constexpr Format block_format(DType type, const char* name, uint32_t ggml_type, 
 
 // In the order of DType.
 constexpr Format kFormats[kDTypeCount] = {
-    float_format<BlockF32, widen_f32>(DType::f32, "F32", 0, encode_f32),
-    float_format<BlockHalf, widen_f16>(DType::f16, "F16", 1, encode_f16),
-    float_format<BlockHalf, widen_bf16>(DType::bf16, "BF16", 30, encode_bf16),
+    float_format<BlockF32, uint32_t, widen_f32>(DType::f32, "F32", 0, encode_f32),
+    float_format<BlockHalf, uint16_t, widen_f16>(DType::f16, "F16", 1, encode_f16),
+    float_format<BlockHalf, uint16_t, widen_bf16>(DType::bf16, "BF16", 30, encode_bf16),
     block_format<BlockQ8_0>(DType::q8_0, "Q8_0", 8, DotKind::scale, encode_q8_0),
     block_format<BlockQ4_0>(DType::q4_0, "Q4_0", 2, DotKind::scale, encode_q4_0),
     block_format<BlockQ4_1>(DType::q4_1, "Q4_1", 3, DotKind::scale_min, encode_q4_1),

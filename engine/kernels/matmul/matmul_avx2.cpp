@@ -13,12 +13,13 @@ struct Avx2 {
   using F = __m256;
   using I = __m256i;
   static constexpr int kLanes = 8, kParts = 2;
-  static constexpr int kDecodeTiles = 2;  ///< tiles at once in a float product of one token
-  static constexpr int kFloatTiles = 1;   ///< … and of more
-  static constexpr int kFloatTokens = 6;  ///< 2 · 6 sums of 16 registers
-  static constexpr int kQuantizedTokens = 4;
+  static constexpr int kDecodeTiles = 2;     ///< tiles at once in a float product of one token
+  static constexpr int kFloatTiles = 1;      ///< … and of more
+  static constexpr int kFloatTokens = 6;     ///< 2 · 6 sums of 16 registers
+  static constexpr int kQuantizedTiles = 1;  ///< tiles at once in an int8 product of more than one token
 
   static F zero() { return _mm256_setzero_ps(); }
+  static I zero_i() { return _mm256_setzero_si256(); }
   static F set1(float v) { return _mm256_set1_ps(v); }
   static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
@@ -39,10 +40,10 @@ struct Avx2 {
     return _mm256_set1_epi32(v);
   }
   static I band(I a, I b) { return _mm256_and_si256(a, b); }
+  static I merge(I base, I v, I mask) { return _mm256_or_si256(base, _mm256_and_si256(v, mask)); }
   static I bor(I a, I b) { return _mm256_or_si256(a, b); }
   static I bxor(I a, I b) { return _mm256_xor_si256(a, b); }
   static I sub32(I a, I b) { return _mm256_sub_epi32(a, b); }
-  static I mul32(I a, I b) { return _mm256_mullo_epi32(a, b); }
   static I madd(I a, I b) { return _mm256_madd_epi16(a, b); }
   template <int n>
   static I srl(I a) {
@@ -62,9 +63,13 @@ struct Avx2 {
   }
   static I look_up(I table, I index) { return _mm256_shuffle_epi8(table, index); }
 
-  /// Σ (w − offset)·q over 4·kGroups elements of each lane; see matmul_avx512.cpp.
+  template <int kMax, int kGroups, int kTiles, class SubTile>
+  static void dots(const SubTile* s, int first, const int8_t* q, I start, I* sum) {
+    for (int i = 0; i < kTiles; ++i) sum[i] = dot<kMax, kGroups>(s[i].w + first, q, start);
+  }
+  /// start + Σ w·q over 4·kGroups elements of each lane; see matmul_avx512.cpp.
   template <int kMax, int kGroups>
-  static I dot(const I* w, const int8_t* q, I sums, I factors) {
+  static I dot(const I* w, const int8_t* q, I start) {
     const I ones = _mm256_set1_epi16(1);
     if constexpr (kMax == 255) {
       I sum = _mm256_setzero_si256();
@@ -76,7 +81,7 @@ struct Avx2 {
       return sum;
     } else {
       constexpr int kFit = 32767 / (2 * 127 * kMax) < kGroups ? 32767 / (2 * 127 * kMax) : kGroups;
-      I sum = madd(sums, factors);
+      I sum = start;
       for (int g = 0; g < kGroups; g += kFit) {
         I pairs = _mm256_maddubs_epi16(w[g], set_pair(q + 4 * g));
         for (int i = g + 1; i < g + kFit; ++i) {

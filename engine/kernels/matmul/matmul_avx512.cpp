@@ -7,14 +7,18 @@ namespace decant::kernels {
 namespace {
 
 struct Avx512 : Vector512 {
-  /// Σ (w − offset)·q over 4·kGroups elements of each lane.
+  template <int kMax, int kGroups, int kTiles, class SubTile>
+  static void dots(const SubTile* s, int first, const int8_t* q, I start, I* sum) {
+    for (int i = 0; i < kTiles; ++i) sum[i] = dot<kMax, kGroups>(s[i].w + first, q, start);
+  }
+  /// start + Σ w·q over 4·kGroups elements of each lane, or, with an offset of 128, Σ (w − 128)·q.
   template <int kMax, int kGroups>
-  static I dot(const I* w, const int8_t* q, I sums, I factors) {
+  static I dot(const I* w, const int8_t* q, I start) {
     if constexpr (kMax == 255) return signed_dot<kGroups>(w, q);
     // vpmaddubsw saturates at 32767: so many sums of two products fit 16 bits.
     constexpr int kFit = 32767 / (2 * 127 * kMax) < kGroups ? 32767 / (2 * 127 * kMax) : kGroups;
     const I ones = _mm512_set1_epi16(1);
-    I sum = madd(sums, factors);
+    I sum = start;
     for (int g = 0; g < kGroups; g += kFit) {
       I pairs = _mm512_maddubs_epi16(w[g], set_pair(q + 4 * g));
       for (int i = g + 1; i < g + kFit; ++i) {

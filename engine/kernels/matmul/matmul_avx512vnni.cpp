@@ -7,13 +7,15 @@ namespace decant::kernels {
 namespace {
 
 struct Vnni : Vector512 {
-  /// Σ (w − offset)·q over 4·kGroups elements of each lane: the sum starts at sums · factors, which takes the offset
-  /// back. vpdpbusd adds four products of an unsigned and a signed byte without saturation.
-  template <int kMax, int kGroups>
-  static I dot(const I* w, const int8_t* q, I sums, I factors) {
-    I sum = _mm512_dpwssd_epi32(_mm512_setzero_si512(), sums, factors);
-    for (int g = 0; g < kGroups; ++g) sum = _mm512_dpbusd_epi32(sum, w[g], set_pair(q + 4 * g));
-    return sum;
+  /// sum[i] = start + Σ w·q over 4·kGroups elements of each lane of tile i, from group `first` on. vpdpbusd adds four
+  /// products of an unsigned and a signed byte without saturation.
+  template <int kMax, int kGroups, int kTiles, class SubTile>
+  static void dots(const SubTile* s, int first, const int8_t* q, I start, I* sum) {
+    for (int i = 0; i < kTiles; ++i) sum[i] = start;
+    for (int g = 0; g < kGroups; ++g) {
+      const I x = set_pair(q + 4 * g);
+      for (int i = 0; i < kTiles; ++i) sum[i] = _mm512_dpbusd_epi32(sum[i], s[i].w[first + g], x);
+    }
   }
 };
 

@@ -16,12 +16,13 @@ struct Vector512 {
   using F = __m512;
   using I = __m512i;
   static constexpr int kLanes = 16, kParts = 1;
-  static constexpr int kDecodeTiles = 4;   ///< tiles at once in a float product of one token
-  static constexpr int kFloatTiles = 2;    ///< … and of more
-  static constexpr int kFloatTokens = 12;  ///< 2 · 12 sums of 32 registers
-  static constexpr int kQuantizedTokens = 16;
+  static constexpr int kDecodeTiles = 4;     ///< tiles at once in a float product of one token
+  static constexpr int kFloatTiles = 2;      ///< … and of more
+  static constexpr int kFloatTokens = 12;    ///< 2 · 12 sums of 32 registers
+  static constexpr int kQuantizedTiles = 2;  ///< tiles at once in an int8 product of more than one token
 
   static F zero() { return _mm512_setzero_ps(); }
+  static I zero_i() { return _mm512_setzero_si512(); }
   static F set1(float v) { return _mm512_set1_ps(v); }
   static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
@@ -42,10 +43,11 @@ struct Vector512 {
     return _mm512_set1_epi32(v);
   }
   static I band(I a, I b) { return _mm512_and_si512(a, b); }
+  /// base | (v & mask)
+  static I merge(I base, I v, I mask) { return _mm512_ternarylogic_epi32(base, v, mask, 0xF8); }
   static I bor(I a, I b) { return _mm512_or_si512(a, b); }
   static I bxor(I a, I b) { return _mm512_xor_si512(a, b); }
   static I sub32(I a, I b) { return _mm512_sub_epi32(a, b); }
-  static I mul32(I a, I b) { return _mm512_mullo_epi32(a, b); }
   static I madd(I a, I b) { return _mm512_madd_epi16(a, b); }
   template <int n>
   static I srl(I a) {

@@ -38,6 +38,14 @@ void check_against_reference(Isa isa, const Product& p) {
   CHECK(same_bits(p.run(matmul_kernel(isa, type), offset), p.run(matmul_kernel(Isa::reference, type))));
 }
 
+TEST_CASE("matmul: many tokens of long rows, which pass the tiles in several runs, have the reference's bits") {
+  for (const Isa isa : available_isas()) {
+    for (const DType type : {DType::q4_0, DType::q6_k, DType::bf16}) {
+      check_against_reference(isa, Product(quant::format(type), 3, 8192, 40, Fill::random, 7));
+    }
+  }
+}
+
 TEST_CASE("matmul: every ISA gives the reference's bits, whatever the columns, tokens, tiles and alignment of y") {
   uint32_t seed = 1;
   for (const Isa isa : available_isas()) {
@@ -52,6 +60,7 @@ TEST_CASE("matmul: every ISA gives the reference's bits, whatever the columns, t
         const Fill fill = n_tokens % 2 == 0 ? Fill::random : Fill::extreme;
         check_against_reference(isa, Product(f, 3, cols, n_tokens, fill, ++seed));
       }
+      check_against_reference(isa, Product(f, 3, cols, 70, Fill::random, ++seed));  // groups of tokens
       check_against_reference(isa, Product(f, 5, cols, 33, Fill::extreme, ++seed));
       for (int n_tiles = 1; n_tiles <= 9; ++n_tiles) {
         check_against_reference(isa, Product(f, n_tiles, cols, 1, Fill::extreme, ++seed));
