@@ -14,8 +14,9 @@ namespace decant {
 
 namespace {
 
-constexpr int kRowsPerPiece = 8;                  // tokens of a piece of row-wise work
-constexpr size_t kPieceBytes = size_t{64} << 10;  // weight bytes of a piece of a product
+constexpr int kRowsPerPiece = 8;                        // tokens of a piece of row-wise work
+constexpr size_t kPieceBytes = size_t{64} << 10;        // weight bytes of a piece of a product of one token
+constexpr size_t kBatchPieceBytes = size_t{128} << 10;  // … of more
 constexpr int kBlockTiles = quant::kBlock / quant::kTileRows;
 
 enum Fault { kActivations = 1, kCacheOverflow = 2 };
@@ -23,9 +24,12 @@ enum Fault { kActivations = 1, kCacheOverflow = 2 };
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 int round_up(int n, int multiple) { return ceil_div(n, multiple) * multiple; }
 
-/// Tiles of a piece of a product: a fixed number of bytes, whole blocks of 32 outputs.
-int tiles_per_piece(const model::Matrix& w) {
-  const int tiles = static_cast<int>(std::clamp<size_t>(kPieceBytes / w.tile_bytes, 1, 64));
+/// Tiles of a piece of a product: a fixed number of bytes, whole blocks of 32 outputs. Products of many tokens first
+/// turn float activations around, which larger pieces share.
+int tiles_per_piece(const model::Matrix& w, int n_tokens) {
+  const size_t bytes = n_tokens == 1 ? kPieceBytes : kBatchPieceBytes;
+  const size_t least = n_tokens > 1 && !w.format->quantized ? 8 : 1;
+  const int tiles = static_cast<int>(std::clamp<size_t>(bytes / w.tile_bytes, least, 64));
   return round_up(tiles, kBlockTiles);
 }
 
@@ -215,7 +219,7 @@ void Forward::ffn_block(int layer) {
   norm_rows(w.ffn_norm, w.ffn_norm_bias);
   const Product gate{&w.gate, &w.gate_bias, gate_.data(), gate_stride_},
       up{&w.up, &w.up_bias, up_.data(), gate_stride_};
-  const int step = tiles_per_piece(w.up);
+  const int step = tiles_per_piece(w.up, n_tokens_);
   pool_.for_each(ceil_div(w.up.n_tiles, step), [&](int piece, int) {
     const int first_tile = piece * step, n_tiles = std::min(step, w.up.n_tiles - first_tile);
     const int first = first_tile * quant::kTileRows, n = std::min(n_tiles * quant::kTileRows, config_.d_ff - first);
@@ -298,10 +302,10 @@ void Forward::multiply(const Product& product, const Activations& in, int n_toke
 template <typename Epilogue>
 void Forward::products(std::span<const Product> all, const Activations& in, int n_tokens, const Epilogue& epilogue) {
   int n_pieces = 0;
-  for (const Product& product : all) n_pieces += ceil_div(product.w->n_tiles, tiles_per_piece(*product.w));
+  for (const Product& product : all) n_pieces += ceil_div(product.w->n_tiles, tiles_per_piece(*product.w, n_tokens));
   pool_.for_each(n_pieces, [&](int piece, int) {
     for (const Product& product : all) {
-      const int step = tiles_per_piece(*product.w), n = ceil_div(product.w->n_tiles, step);
+      const int step = tiles_per_piece(*product.w, n_tokens), n = ceil_div(product.w->n_tiles, step);
       if (piece >= n) {
         piece -= n;
         continue;

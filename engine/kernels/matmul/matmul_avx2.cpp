@@ -25,7 +25,7 @@ struct Avx2 {
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
   static F negate(F a) { return _mm256_castsi256_ps(_mm256_xor_si256(_mm256_castps_si256(a), set32(INT32_MIN))); }
   static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
-  static F load_f32(const std::byte* p) { return _mm256_castsi256_ps(load(p)); }
+  static F load_f32(const void* p) { return _mm256_loadu_ps(static_cast<const float*>(p)); }
   static F load_f16(const std::byte* p) { return _mm256_cvtph_ps(load128(p)); }
   static F load_bf16(const std::byte* p) { return _mm256_castsi256_ps(sll<16>(load_u16(p))); }
   static F to_float(I v) { return _mm256_cvtepi32_ps(v); }

@@ -5,6 +5,7 @@
 // them in an anonymous namespace, so whatever is instantiated here stays in that file. Lanes are rows of a tile; a tile
 // is V::kParts registers wide. Tiles are as engine/quant/blocks.h orders them.
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -14,13 +15,6 @@
 namespace decant::kernels {
 
 #define DECANT_INLINE [[gnu::always_inline]] static inline
-
-/// Runs Kernel::run<N> over the tokens from `first` on: N = kTokens while they last, then half of it, …, 1.
-template <class Kernel, int kTokens>
-DECANT_INLINE void for_token_groups(const MatmulArgs& a, int tile, int first) {
-  for (; a.n_tokens - first >= kTokens; first += kTokens) Kernel::template run<kTokens>(a, tile, first);
-  if constexpr (kTokens > 1) for_token_groups<Kernel, kTokens / 2>(a, tile, first);
-}
 
 DECANT_INLINE const std::byte* tile_at(const MatmulArgs& a, int tile) {
   return a.tiles + static_cast<size_t>(tile) * a.tile_bytes;
@@ -47,58 +41,103 @@ struct WeightsBf16 {
   DECANT_INLINE typename V::F load(const std::byte* p, int part) { return V::load_bf16(p + part * 2 * V::kLanes); }
 };
 
+/// One token: each output is one chain of fma, so several tiles at once hide its latency.
 template <class V, class W, int kTiles>
-struct FloatKernel {
-  template <int kTokens>
-  static void run(const MatmulArgs& a, int tile, int first) {
-    using F = typename V::F;
-    const std::byte* w[kTiles];
-    F acc[kTiles][V::kParts][kTokens];
+void float_tiles(const MatmulArgs& a, int tile) {
+  typename V::F acc[kTiles][V::kParts];
+  const std::byte* w = tile_at(a, tile);
+  for (int i = 0; i < kTiles; ++i) {
+    for (int part = 0; part < V::kParts; ++part) acc[i][part] = V::zero();
+  }
+  for (ptrdiff_t k = 0; k < a.cols; ++k, w += W::kBytes) {
+    const typename V::F xk = V::set1(a.x[k]);
     for (int i = 0; i < kTiles; ++i) {
-      w[i] = tile_at(a, tile + i);
       for (int part = 0; part < V::kParts; ++part) {
-        for (int t = 0; t < kTokens; ++t) acc[i][part][t] = V::zero();
+        acc[i][part] = V::fma(W::load(w + static_cast<size_t>(i) * a.tile_bytes, part), xk, acc[i][part]);
       }
     }
-    const float* const x = a.x + first * a.x_stride;
-    const ptrdiff_t stride = a.x_stride;
-    for (ptrdiff_t k = 0; k < a.cols; ++k) {
-      F column[kTiles][V::kParts];
+  }
+  for (int i = 0; i < kTiles; ++i) {
+    for (int part = 0; part < V::kParts; ++part) V::store(output_at(a, tile + i, 0) + part * V::kLanes, acc[i][part]);
+  }
+}
+
+constexpr int kFloatRun = 128;  ///< columns that some tokens are turned into [column][token] for: they stay in the L1
+
+/// Columns [k, k + n) of kTiles tiles and kTokens tokens, whose activations are x [n][kTokens]. Sums lie in y between
+/// runs of columns; the first run begins them.
+template <class V, class W, int kTiles, int kTokens>
+void float_run(const MatmulArgs& a, int tile, int first, const float* x, int k, int n) {
+  using F = typename V::F;
+  F acc[kTiles][V::kParts][kTokens];
+  const auto for_sums = [&](auto f) __attribute__((always_inline)) {
+    for (int t = 0; t < kTokens; ++t) {
       for (int i = 0; i < kTiles; ++i) {
-        for (int part = 0; part < V::kParts; ++part) column[i][part] = W::load(w[i], part);
-        w[i] += W::kBytes;
+        float* const y = output_at(a, tile + i, first + t);
+        for (int part = 0; part < V::kParts; ++part) f(acc[i][part][t], y + part * V::kLanes);
       }
-      for (int t = 0; t < kTokens; ++t) {
-        const F xk = V::set1(x[t * stride + k]);
-        for (int i = 0; i < kTiles; ++i) {
-          for (int part = 0; part < V::kParts; ++part) acc[i][part][t] = V::fma(column[i][part], xk, acc[i][part][t]);
-        }
+    }
+  };
+  if (k == 0) {
+    for_sums([](F & sum, const float*) __attribute__((always_inline)) { sum = V::zero(); });
+  } else {
+    for_sums([](F & sum, const float* y) __attribute__((always_inline)) { sum = V::load_f32(y); });
+  }
+  const std::byte* w = tile_at(a, tile) + static_cast<size_t>(k) * W::kBytes;
+  for (int end = k + n; k < end; ++k, w += W::kBytes, x += kTokens) {
+    F column[kTiles][V::kParts];
+    for (int i = 0; i < kTiles; ++i) {
+      for (int part = 0; part < V::kParts; ++part) {
+        column[i][part] = W::load(w + static_cast<size_t>(i) * a.tile_bytes, part);
       }
     }
     for (int t = 0; t < kTokens; ++t) {
+      const F xk = V::set1(x[t]);
       for (int i = 0; i < kTiles; ++i) {
-        for (int part = 0; part < V::kParts; ++part) {
-          V::store(output_at(a, tile + i, first + t) + part * V::kLanes, acc[i][part][t]);
-        }
+        for (int part = 0; part < V::kParts; ++part) acc[i][part][t] = V::fma(column[i][part], xk, acc[i][part][t]);
       }
     }
   }
-};
+  for_sums([](const F& sum, float* y) __attribute__((always_inline)) { V::store(y, sum); });
+}
+
+/// Columns [k, k + n) of every tile and tokens [first, first + kTokens).
+template <class V, class W, int kTokens>
+void float_tokens(const MatmulArgs& a, int first, int k, int n) {
+  alignas(64) float x[kFloatRun * kTokens];
+  for (int t = 0; t < kTokens; ++t) {
+    const float* const from = a.x + (first + t) * a.x_stride + k;
+    for (int i = 0; i < n; ++i) x[i * kTokens + t] = from[i];
+  }
+  int tile = 0;
+  for (; a.n_tiles - tile >= V::kFloatTiles; tile += V::kFloatTiles) {
+    float_run<V, W, V::kFloatTiles, kTokens>(a, tile, first, x, k, n);
+  }
+  for (; tile < a.n_tiles; ++tile) float_run<V, W, 1, kTokens>(a, tile, first, x, k, n);
+}
 
 template <class V, class W>
 void float_matmul(const MatmulArgs& a) {
-  int tile = 0;
   if (a.n_tokens == 1) {
-    // Each output is one chain of fma: several tiles at once hide its latency.
-    for (; a.n_tiles - tile >= V::kDecodeTiles; tile += V::kDecodeTiles) {
-      FloatKernel<V, W, V::kDecodeTiles>::template run<1>(a, tile, 0);
-    }
-  } else {
-    for (; a.n_tiles - tile >= V::kFloatTiles; tile += V::kFloatTiles) {
-      for_token_groups<FloatKernel<V, W, V::kFloatTiles>, V::kFloatTokens>(a, tile, 0);
+    int tile = 0;
+    for (; a.n_tiles - tile >= V::kDecodeTiles; tile += V::kDecodeTiles) float_tiles<V, W, V::kDecodeTiles>(a, tile);
+    for (; tile < a.n_tiles; ++tile) float_tiles<V, W, 1>(a, tile);
+    return;
+  }
+  constexpr auto kBySize = []<int... n>(std::integer_sequence<int, n...>) {
+    return std::array<void (*)(const MatmulArgs&, int, int, int), sizeof...(n)>{float_tokens<V, W, n + 1>...};
+  }
+  (std::make_integer_sequence<int, V::kFloatTokens>{});
+  const int n_groups = (a.n_tokens + V::kFloatTokens - 1) / V::kFloatTokens;
+  for (int k = 0; k < a.cols; k += kFloatRun) {  // a run of columns stays in the L2 for all tokens
+    const int n = a.cols - k < kFloatRun ? a.cols - k : kFloatRun;
+    for (int group = 0, first = 0; group < n_groups; ++group) {
+      const int left = n_groups - group;
+      const int size = (a.n_tokens - first + left - 1) / left;  // of nearly equal size
+      kBySize[static_cast<size_t>(size - 1)](a, first, k, n);
+      first += size;
     }
   }
-  for (; tile < a.n_tiles; ++tile) for_token_groups<FloatKernel<V, W, 1>, V::kFloatTokens>(a, tile, 0);
 }
 
 // Quantized weights: a format loads 32 elements of each row as unsigned bytes, kOffset too great. w[g] holds elements

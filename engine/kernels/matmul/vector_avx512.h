@@ -28,7 +28,7 @@ struct Vector512 {
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
   static F negate(F a) { return _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(a), set32(INT32_MIN))); }
   static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
-  static F load_f32(const std::byte* p) { return _mm512_loadu_ps(p); }
+  static F load_f32(const void* p) { return _mm512_loadu_ps(p); }
   static F load_f16(const std::byte* p) { return _mm512_cvtph_ps(load256(p)); }
   static F load_bf16(const std::byte* p) { return _mm512_castsi512_ps(sll<16>(load_u16(p))); }
   static F to_float(I v) { return _mm512_cvtepi32_ps(v); }
