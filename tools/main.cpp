@@ -31,6 +31,7 @@ constexpr Command kCommands[] = {
     {"eval", "Measure loss, perplexity and bits per byte on a text", cmd_eval},
     {"cache", "Look into a session file", cmd_cache},
     {"convert", "Write a model as a GGUF file", cmd_convert},
+    {"synth", "Write a model of random weights", cmd_synth},
 };
 
 const Command* find_command(std::string_view name) {

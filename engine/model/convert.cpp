@@ -14,6 +14,7 @@
 #include "decant/detail/fp_state.h"
 
 #include "engine/model/convert_tokenizer.h"
+#include "engine/model/gguf_metadata.h"
 #include "engine/model/gguf_writer.h"
 #include "engine/model/hyperparameters.h"
 #include "engine/model/input_file.h"
@@ -28,7 +29,6 @@ namespace decant::model {
 namespace {
 
 constexpr float kMaxF16 = 65520.0F;  // from here on rounding to F16 gives infinity
-constexpr uint32_t kQuantizationVersion = 2;
 
 /// GGUF's number for "most tensors are of this type".
 std::optional<uint32_t> file_type(DType type) {
@@ -68,11 +68,9 @@ class Converter {
   Status run();
 
  private:
-  Status check_expressible() const;
   void add_metadata();
   Status add_tokenizer();
   void add_sampling();
-  Status add_end_ids(std::optional<int32_t> eos);
   void plan_tensors();
   void plan_layer(const std::string& prefix, const LayerSources& layer);
   void plan_qkv(const std::string& prefix, const LayerSources& layer);
@@ -88,55 +86,16 @@ class Converter {
   Json config_;
   Hyperparameters hyper_;
   ModelDescription model_;
-  std::string prefix_;  // "llama."
   std::vector<Output> outputs_;
 };
 
-Status Converter::check_expressible() const {
-  const ModelConfig& config = model_.config;
-  const auto unsupported = [&](const std::string& what) {
-    return Error{ErrorCode::unsupported, detail::format("{}: {}, which GGUF's {} can't express", directory_, what,
-                                                        hyper_.architecture->gguf_name)};
-  };
-  for (const LayerConfig& layer : config.layers)
-    if (layer.window != config.layers[0].window || (layer.window > 0 && !hyper_.architecture->gguf_window))
-      return unsupported("layers with sliding windows");
-  if (hyper_.config.attention_scale != static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.head_dim))))
-    return unsupported("attention without its usual scale");
-  return {};
-}
-
 void Converter::add_metadata() {
-  const ModelConfig& config = model_.config;
-  const auto u32 = [&](const char* key, int value) { writer_.add_u32(prefix_ + key, static_cast<uint32_t>(value)); };
   writer_.add_string("general.architecture", hyper_.architecture->gguf_name);
   writer_.add_string("general.type", "model");
   writer_.add_string("general.name", printable(options_.name.empty() ? model_.info.name : options_.name));
   if (!options_.description.empty()) writer_.add_string("general.description", options_.description);
   if (!options_.license.empty()) writer_.add_string("general.license", options_.license);
-  u32("block_count", static_cast<int>(config.layers.size()));
-  u32("context_length", config.n_ctx);
-  u32("embedding_length", config.d_model);
-  u32("feed_forward_length", config.d_ff);
-  u32("attention.head_count", config.n_heads);
-  u32("attention.head_count_kv", config.layers[0].n_kv_heads);
-  u32("attention.key_length", config.head_dim);
-  u32("attention.value_length", config.head_dim);
-  if (config.layers[0].window > 0) u32("attention.sliding_window", config.layers[0].window);
-  const bool rms = config.norm == NormKind::rms;
-  writer_.add_f32(prefix_ + (rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon"),
-                  config.norm_eps);
-  u32("vocab_size", config.vocab_size);
-  if (hyper_.architecture->rotates) {
-    u32("rope.dimension_count", config.head_dim);
-    writer_.add_f32(prefix_ + "rope.freq_base", static_cast<float>(hyper_.rope.base));
-    if (hyper_.rope.scaling == RopeParameters::Scaling::linear) {
-      writer_.add_string(prefix_ + "rope.scaling.type", "linear");
-      writer_.add_f32(prefix_ + "rope.scaling.factor", static_cast<float>(hyper_.rope.factor));
-    }
-  }
-  writer_.add_u32("general.file_type", *file_type(type_));
-  writer_.add_u32("general.quantization_version", kQuantizationVersion);
+  add_gguf_config(writer_, hyper_, model_.config, *file_type(type_));
   add_sampling();
 }
 
@@ -152,26 +111,10 @@ void Converter::add_sampling() {
   if (defaults.repetition_penalty) writer_.add_f32("general.sampling.penalty_repeat", *defaults.repetition_penalty);
 }
 
-/// GGUF has three names for ids that end a text.
-Status Converter::add_end_ids(std::optional<int32_t> eos) {
-  std::vector<int32_t> ids = model_.end_ids;
-  if (!eos && !ids.empty()) eos = ids.front();
-  if (eos) {
-    writer_.add_u32("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(*eos));
-    std::erase(ids, *eos);
-  }
-  if (ids.size() > 2)
-    return Error{ErrorCode::unsupported,
-                 detail::format("{}: {} end tokens, GGUF has names for three", directory_, ids.size() + 1)};
-  if (!ids.empty()) writer_.add_u32("tokenizer.ggml.eot_token_id", static_cast<uint32_t>(ids[0]));
-  if (ids.size() > 1) writer_.add_u32("tokenizer.ggml.eom_token_id", static_cast<uint32_t>(ids[1]));
-  return {};
-}
-
 Status Converter::add_tokenizer() {
   if (!model_.tokenizer.tokenizer_json) {
     writer_.add_string("tokenizer.ggml.model", "no_vocab");
-    return add_end_ids(std::nullopt);
+    return add_gguf_end_ids(writer_, std::nullopt, model_.end_ids, directory_);
   }
   const std::string path = directory_ + "/tokenizer.json";
   Result<Json> tokenizer = parse_json_object(*model_.tokenizer.tokenizer_json, path);
@@ -182,23 +125,10 @@ Status Converter::add_tokenizer() {
       convert_tokenizer(*tokenizer, *tokenizer_config, config_, model_.config.vocab_size, path);
   if (!converted) return converted.error();
 
-  const tokenizer::GgufVocabulary& vocabulary = converted->vocabulary;
-  writer_.add_string("tokenizer.ggml.model", vocabulary.model);
-  writer_.add_string("tokenizer.ggml.pre", vocabulary.pre);
-  writer_.add_strings("tokenizer.ggml.tokens", vocabulary.tokens);
-  if (!vocabulary.scores.empty()) writer_.add_floats("tokenizer.ggml.scores", vocabulary.scores);
-  writer_.add_i32s("tokenizer.ggml.token_type", vocabulary.token_type);
-  if (!vocabulary.merges.empty()) writer_.add_strings("tokenizer.ggml.merges", vocabulary.merges);
-  const auto add_id = [&](const char* key, std::optional<int32_t> id) {
-    if (id) writer_.add_u32(key, static_cast<uint32_t>(*id));
-  };
-  add_id("tokenizer.ggml.bos_token_id", vocabulary.bos);
-  if (Status added = add_end_ids(vocabulary.eos); !added) return added;
-  add_id("tokenizer.ggml.unknown_token_id", vocabulary.unk);
-  add_id("tokenizer.ggml.padding_token_id", converted->padding);
-  if (vocabulary.add_bos) writer_.add_bool("tokenizer.ggml.add_bos_token", *vocabulary.add_bos);
-  if (vocabulary.add_eos) writer_.add_bool("tokenizer.ggml.add_eos_token", *vocabulary.add_eos);
-  if (vocabulary.add_space_prefix) writer_.add_bool("tokenizer.ggml.add_space_prefix", *vocabulary.add_space_prefix);
+  if (Status added =
+          add_gguf_vocabulary(writer_, converted->vocabulary, model_.end_ids, converted->padding, directory_);
+      !added)
+    return added;
 
   const std::string jinja = directory_ + "/chat_template.jinja";
   struct stat status = {};
@@ -372,9 +302,8 @@ Status Converter::run() {
   Result<Hyperparameters> hyper = read_hf_config(config_, config_path);
   if (!hyper) return hyper.error();
   hyper_ = std::move(*hyper);
-  prefix_ = hyper_.architecture->gguf_name + std::string(".");
 
-  if (Status checked = check_expressible(); !checked) return checked;
+  if (Status checked = check_gguf_expressible(hyper_, model_.config, directory_); !checked) return checked;
   add_metadata();
   if (Status added = add_tokenizer(); !added) return added;
   plan_tensors();
