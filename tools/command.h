@@ -26,6 +26,8 @@ int cmd_eval(const Words& words);
 int cmd_cache(const Words& words);
 int cmd_convert(const Words& words);
 int cmd_synth(const Words& words);
+int cmd_machine(const Words& words);
+int cmd_profile(const Words& words);
 
 /// One line on standard error, "decant COMMAND: MESSAGE"; line breaks and other control characters become spaces.
 void tell(std::string_view command, std::string_view message);

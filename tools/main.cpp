@@ -32,6 +32,8 @@ constexpr Command kCommands[] = {
     {"cache", "Look into a session file", cmd_cache},
     {"convert", "Write a model as a GGUF file", cmd_convert},
     {"synth", "Write a model of random weights", cmd_synth},
+    {"machine", "Show what of this machine bounds the speed", cmd_machine},
+    {"profile", "Measure tokens beside what the memory delivers", cmd_profile},
 };
 
 const Command* find_command(std::string_view name) {

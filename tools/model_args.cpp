@@ -68,6 +68,10 @@ void ModelArgs::declare_model(Arguments& arguments) {
 
 void ModelArgs::declare_engine(Arguments& arguments) {
   arguments.integer("--threads", n_threads, 1, 1024, "Threads that compute (default: the cores this process may use)");
+  declare_computation(arguments);
+}
+
+void ModelArgs::declare_computation(Arguments& arguments) {
   arguments.integer("--chunk", chunk, 1, 65536, "Prompt tokens computed at a time (default: 512)");
   arguments.text("--isa", "NAME", isa, "Kernels: auto (default), reference, avx2, avx512, avx512vnni");
   arguments.option("--numerics", "NAME", choice(kNumerics, numerics),

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <stop_token>
+#include <vector>
+
+#include "decant/engine.h"
+
+#include "engine/profile/read_bandwidth.h"
+
+namespace decant::profile {
+
+/// What to measure. Each round reads memory first and computes then: machines drift, so a figure is only worth
+/// something beside the bandwidth of the same moment.
+struct Task {
+  int depth = 0;        ///< tokens that are in the cache already
+  int n_tokens = 64;    ///< to compute: one by one (decode), or at once (prefill)
+  int n_sequences = 1;  ///< decode: at once, each `depth` long
+  int n_rounds = 3;
+  std::stop_token stop;
+};
+
+/// Rounds of a task, measured.
+struct Timings {
+  std::vector<double> seconds;    ///< of each step (decode) or of each round (prefill), in their order
+  std::vector<double> bandwidth;  ///< bytes per second, beside each round
+  size_t kv_bytes = 0;            ///< that the first token of each round reads, all sequences together
+};
+
+/// The engine must have room: max_sequences ≥ n_sequences, none alive, and n_ctx > depth + n_tokens. Errors as
+/// add_filled_sequence() and Engine::step(), `cancelled` among them.
+Result<Timings> measure_decode(Engine& engine, ReadBandwidth& memory, const Task& task);
+Result<Timings> measure_prefill(Engine& engine, ReadBandwidth& memory, const Task& task);
+
+}  // namespace decant::profile
