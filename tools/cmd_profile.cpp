@@ -20,14 +20,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr int kPrefillTokens = 512;
 constexpr int kFirstPrompt = 8;  ///< tokens of the prompt whose first answer is timed
 
 struct ProfileArgs {
   ModelArgs model;
   std::optional<std::string> synthetic;
   std::vector<int32_t> threads, depths = {0};
-  std::optional<int> n_tokens, repeat;
+  std::optional<int> n_tokens = 64, n_prompt_tokens = 512, repeat = 3;
   bool json = false;
 };
 
@@ -41,14 +40,11 @@ Status check_room(const std::vector<int32_t>& depths, int n_tokens, int n_ctx) {
                               deepest, n_ctx)};
 }
 
-/// Tokens that a prefill after `depth` computes: 512, or what fits.
-int prefill_tokens(int depth, int n_ctx) { return std::min(kPrefillTokens, n_ctx - depth); }
-
 EngineOptions engine_options(const ProfileArgs& args, int n_threads, int n_ctx) {
   EngineOptions options = args.model.engine_options();
   options.n_threads = n_threads;
   const int deepest = *std::max_element(args.depths.begin(), args.depths.end());
-  options.n_ctx = std::min(n_ctx, deepest + std::max(kPrefillTokens, args.n_tokens.value_or(64)) + 1);
+  options.n_ctx = std::min(n_ctx, deepest + std::max(*args.n_prompt_tokens, *args.n_tokens) + 1);
   return options;
 }
 
@@ -87,17 +83,18 @@ Status profile_runs(const ProfileArgs& args, const std::shared_ptr<const Model>&
       run.depth = depth;
       profile::Task task;
       task.depth = depth;
-      task.n_tokens = args.n_tokens.value_or(64);
-      task.n_rounds = args.repeat.value_or(3);
+      task.n_tokens = *args.n_tokens;
+      task.n_rounds = *args.repeat;
       task.stop = interrupts.token();
       Result<profile::Timings> decode = profile::measure_decode(**engine, *memory, task);
       if (!decode) return decode.error();
-      run.n_prefill_tokens = task.n_tokens = prefill_tokens(depth, options.n_ctx);
-      Result<profile::Timings> prefill = profile::measure_prefill(**engine, *memory, task);
-      if (!prefill) return prefill.error();
-      run.token_bytes = report.weight_bytes + decode->kv_bytes;
       run.decode = std::move(*decode);
-      run.prefill = std::move(*prefill);
+      run.n_prefill_tokens = task.n_tokens = std::min(*args.n_prompt_tokens, options.n_ctx - depth);
+      if (run.n_prefill_tokens > 0) {
+        Result<profile::Timings> prefill = profile::measure_prefill(**engine, *memory, task);
+        if (!prefill) return prefill.error();
+        run.prefill = std::move(*prefill);
+      }
       report.runs.push_back(std::move(run));
     }
   }
@@ -121,8 +118,7 @@ Result<ProfileReport> make_report(ProfileArgs& args, const Interrupts& interrupt
     const Result<model::ModelDescription> described = model::describe(*path);
     if (!described) return described.error();
     report.weight_bytes = profile::weight_bytes_per_token(*described);
-    if (Status room = check_room(args.depths, args.n_tokens.value_or(64), described->config.n_ctx); !room)
-      return room.error();
+    if (Status room = check_room(args.depths, *args.n_tokens, described->config.n_ctx); !room) return room.error();
   }
   report.machine = profile::describe_machine();
   if (args.threads.empty()) args.threads = {report.machine.n_threads};
@@ -169,12 +165,14 @@ int cmd_profile(const Words& words) {
   arguments.option("--depths", "0,4096", numbers(args.depths, 0, 1 << 24),
                    "Tokens that are in the cache when decoding begins (default: 0)");
   arguments.integer("-n", args.n_tokens, 1, 1 << 20, "Tokens to decode in each round (default: 64)");
+  arguments.integer("--prompt-tokens", args.n_prompt_tokens, 0, 1 << 20,
+                    "Tokens of the prompt that is measured at each depth (default: 512); 0: none");
   arguments.integer("--repeat", args.repeat, 1, 1000, "Rounds of each measurement (default: 3)");
   args.model.declare_computation(arguments);
   arguments.flag("--json", args.json, "One line of JSON");
   arguments.note(
       "Before each round memory is read by as many threads; 'share' is what a token read of that. A context of a\n"
-      "depth is made of random keys and values, not computed; a prefill of 512 tokens follows it.");
+      "depth is made of random keys and values, not computed; the prompt that is measured follows it.");
   if (const std::optional<int> status = arguments.parse(words)) return *status;
   if (args.model.model && args.synthetic) return usage_error("profile", "-m and --synthetic can't both be given");
 

@@ -12,41 +12,30 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kVersion = 1;
 
-/// The figures of a run that follow from its timings.
-struct Figures {
-  double ms_p50, ms_p90, ms_p99;
-  double gb_per_s, bandwidth_gb_per_s, bandwidth_share;
-  double tokens_per_s;
-  double prefill_seconds, prefill_tokens_per_s;
-};
-
-Figures figures(const ProfileRun& run) {
-  Figures f = {};
-  const auto ms = [&](double q) { return profile::quantile(run.decode.seconds, q) * 1e3; };
-  f.ms_p50 = ms(0.5), f.ms_p90 = ms(0.9), f.ms_p99 = ms(0.99);
-  f.gb_per_s = static_cast<double>(run.token_bytes) / f.ms_p50 / 1e6;
-  f.tokens_per_s = 1e3 / f.ms_p50;
-  f.bandwidth_gb_per_s = profile::quantile(run.decode.bandwidth, 0.5) / 1e9;
-  f.bandwidth_share = f.gb_per_s / f.bandwidth_gb_per_s;
-  f.prefill_seconds = profile::quantile(run.prefill.seconds, 0.5);
-  f.prefill_tokens_per_s = run.n_prefill_tokens / f.prefill_seconds;
-  return f;
+Json token_json(const profile::DecodeFigures& f) {
+  return {{"ms_p50", f.ms_p50},
+          {"ms_p90", f.ms_p90},
+          {"ms_p99", f.ms_p99},
+          {"bytes", f.bytes},
+          {"gb_per_s", f.gb_per_s},
+          {"bandwidth_share", f.bandwidth_share},
+          {"tokens_per_s", f.tokens_per_s}};
 }
 
-Json run_json(const ProfileRun& run) {
-  const Figures f = figures(run);
+double prefill_seconds(const ProfileRun& run) { return profile::quantile(run.prefill.seconds, 0.5); }
+
+Json run_json(const ProfileRun& run, size_t weight_bytes) {
+  const profile::DecodeFigures f = profile::decode_figures(run.decode, weight_bytes);
   Json json;
   json["threads"] = run.n_threads;
   json["depth"] = run.depth;
-  json["token"] = {{"ms_p50", f.ms_p50},
-                   {"ms_p90", f.ms_p90},
-                   {"ms_p99", f.ms_p99},
-                   {"bytes", run.token_bytes},
-                   {"gb_per_s", f.gb_per_s},
-                   {"bandwidth_share", f.bandwidth_share},
-                   {"tokens_per_s", f.tokens_per_s}};
-  json["prefill"] = {
-      {"n_tokens", run.n_prefill_tokens}, {"seconds", f.prefill_seconds}, {"tokens_per_s", f.prefill_tokens_per_s}};
+  json["token"] = token_json(f);
+  if (run.n_prefill_tokens > 0)
+    json["prefill"] = {{"n_tokens", run.n_prefill_tokens},
+                       {"seconds", prefill_seconds(run)},
+                       {"tokens_per_s", run.n_prefill_tokens / prefill_seconds(run)}};
+  else
+    json["prefill"] = nullptr;
   json["bandwidth_gb_per_s"] = f.bandwidth_gb_per_s;
   return json;
 }
@@ -84,7 +73,7 @@ Json profile_json(const ProfileReport& report) {
                   {"weights_seconds", seconds(report.load_times.weights_ns)},
                   {"first_token_seconds", report.first_token_seconds}};
   json["runs"] = Json::array();
-  for (const ProfileRun& run : report.runs) json["runs"].push_back(run_json(run));
+  for (const ProfileRun& run : report.runs) json["runs"].push_back(run_json(run, report.weight_bytes));
   return json;
 }
 
@@ -100,12 +89,12 @@ std::string profile_table(const ProfileReport& report) {
   text += "\n                 milliseconds a token                                   of memory's    prefill\n";
   text += "threads  depth     p50      p90      p99   tokens/s  MB/token   GB/s    GB/s  share   tokens/s\n";
   for (const ProfileRun& run : report.runs) {
-    const Figures f = figures(run);
+    const profile::DecodeFigures f = profile::decode_figures(run.decode, report.weight_bytes);
     text += detail::format(
-        "{:>7} {:>6} {:>8.3f} {:>8.3f} {:>8.3f} {:>9.1f} {:>9.1f} {:>7.1f} {:>7.1f} {:>5.0f}% {:>9.1f}\n",
-        run.n_threads, run.depth, f.ms_p50, f.ms_p90, f.ms_p99, f.tokens_per_s,
-        static_cast<double>(run.token_bytes) / 1e6, f.gb_per_s, f.bandwidth_gb_per_s, 100.0 * f.bandwidth_share,
-        f.prefill_tokens_per_s);
+        "{:>7} {:>6} {:>8.3f} {:>8.3f} {:>8.3f} {:>9.1f} {:>9.1f} {:>7.1f} {:>7.1f} {:>5.0f}% {:>9}\n", run.n_threads,
+        run.depth, f.ms_p50, f.ms_p90, f.ms_p99, f.tokens_per_s, static_cast<double>(f.bytes) / 1e6, f.gb_per_s,
+        f.bandwidth_gb_per_s, 100.0 * f.bandwidth_share,
+        run.n_prefill_tokens > 0 ? detail::format("{:.1f}", run.n_prefill_tokens / prefill_seconds(run)) : "-");
   }
   return text;
 }

@@ -17,8 +17,7 @@ namespace decant::tools {
 struct ProfileRun {
   int n_threads = 0;
   int depth = 0;
-  size_t token_bytes = 0;  ///< that the first decoded token reads: weights, keys and values
-  int n_prefill_tokens = 0;
+  int n_prefill_tokens = 0;  ///< 0: none was measured
   profile::Timings decode, prefill;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/profile/measure.h"
 
+#include <algorithm>
 #include <chrono>
 #include <numeric>
 
@@ -74,21 +75,22 @@ Result<Timings> measure(Engine& engine, ReadBandwidth& memory, const Task& task,
                         const std::vector<int32_t>& first_tokens, int n_decoded) {
   Sequences sequences(engine);
   if (Status added = sequences.add(task.n_sequences, task.depth); !added) return added.error();
+  std::vector<double> steps;  // seconds, of the last round
+  const auto run_round = [&](int n) -> Status {
+    steps.clear();
+    if (Status extended = sequences.extend(first_tokens, n); !extended) return extended;
+    if (Status ran = sequences.run(task.stop, steps); !ran) return ran;
+    return sequences.rewind();
+  };
+  if (n_decoded > 0) {  // pages, caches and branch predictors
+    constexpr int kWarmUp = 2;
+    if (Status warm = run_round(std::min(kWarmUp, n_decoded)); !warm) return warm.error();
+  }
   Timings timings;
   timings.kv_bytes = sequences.kv_bytes();
-  std::vector<double> steps;
-  // The first round is for pages, caches and branch predictors; it decodes a few tokens only.
-  for (int round = -1; round < task.n_rounds; ++round) {
-    constexpr int kWarmUp = 2;
-    steps.clear();
-    const bool counts = round >= 0;
-    if (counts) timings.bandwidth.push_back(memory.measure(*engine.impl().pool));
-    if (!counts && n_decoded == 0) continue;
-    const Status extended = sequences.extend(first_tokens, counts ? n_decoded : std::min(kWarmUp, n_decoded));
-    if (!extended) return extended.error();
-    if (Status ran = sequences.run(task.stop, steps); !ran) return ran.error();
-    if (Status cut = sequences.rewind(); !cut) return cut.error();
-    if (!counts) continue;
+  for (int round = 0; round < task.n_rounds; ++round) {
+    timings.bandwidth.push_back(memory.measure(*engine.impl().pool));
+    if (Status ran = run_round(n_decoded); !ran) return ran.error();
     if (n_decoded > 0)
       timings.seconds.insert(timings.seconds.end(), steps.begin(), steps.end());
     else
@@ -109,6 +111,20 @@ Result<Timings> measure_prefill(Engine& engine, ReadBandwidth& memory, const Tas
   const int vocab_size = engine.model().info().vocab_size;
   for (int i = 1; i < task.n_tokens; ++i) tokens.push_back(static_cast<int32_t>(int64_t{i} * 104729 % vocab_size));
   return measure(engine, memory, task, tokens, 0);
+}
+
+DecodeFigures decode_figures(const Timings& timings, size_t weight_bytes, int n_sequences) {
+  const auto ms = [&](double q) { return quantile(timings.seconds, q) * 1e3; };
+  DecodeFigures f;
+  f.ms_p50 = ms(0.5);
+  f.ms_p90 = ms(0.9);
+  f.ms_p99 = ms(0.99);
+  f.tokens_per_s = n_sequences * 1e3 / f.ms_p50;
+  f.bytes = weight_bytes + timings.kv_bytes;
+  f.gb_per_s = static_cast<double>(f.bytes) / f.ms_p50 / 1e6;
+  f.bandwidth_gb_per_s = quantile(timings.bandwidth, 0.5) / 1e9;
+  f.bandwidth_share = f.gb_per_s / f.bandwidth_gb_per_s;
+  return f;
 }
 
 }  // namespace decant::profile

@@ -34,4 +34,15 @@ struct Timings {
 Result<Timings> measure_decode(Engine& engine, ReadBandwidth& memory, const Task& task);
 Result<Timings> measure_prefill(Engine& engine, ReadBandwidth& memory, const Task& task);
 
+/// What follows from the timings of decoding.
+struct DecodeFigures {
+  double ms_p50 = 0.0, ms_p90 = 0.0, ms_p99 = 0.0;  ///< a step
+  double tokens_per_s = 0.0;                        ///< of all sequences together
+  size_t bytes = 0;                                 ///< that the first step of a round reads: weights, keys and values
+  double gb_per_s = 0.0;
+  double bandwidth_gb_per_s = 0.0;  ///< that plain reads made beside it
+  double bandwidth_share = 0.0;
+};
+DecodeFigures decode_figures(const Timings& timings, size_t weight_bytes, int n_sequences = 1);
+
 }  // namespace decant::profile
