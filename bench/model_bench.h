@@ -24,7 +24,7 @@ class ModelBench {
   /// Further options.
   template <typename T>
   void option(const std::string& flag, T& value, const std::string& help) {
-    app_.add_option(flag, value, help)->capture_default_str();
+    app_.add_option(flag, value, help)->delimiter(',')->capture_default_str();
   }
 
   /// Reads the command line and calls `body`; the program's exit status. An error is told on standard error.
