@@ -25,8 +25,9 @@ int ceil_div(int a, int b) { return (a + b - 1) / b; }
 int round_up(int n, int multiple) { return ceil_div(n, multiple) * multiple; }
 
 /// Tiles of a piece of a product: a fixed number of bytes, whole blocks of 32 outputs. Products of many tokens first
-/// turn float activations around, which larger pieces share.
-int tiles_per_piece(const model::Matrix& w, int n_tokens) {
+/// turn float activations around, or hand them to oneDNN, which larger pieces share.
+int tiles_per_piece(const model::Matrix& w, int n_tokens, bool use_onednn) {
+  if (use_onednn && kernels::suits_onednn(n_tokens, w.format->type)) return 64;
   const size_t bytes = n_tokens == 1 ? kPieceBytes : kBatchPieceBytes;
   const size_t least = n_tokens > 1 && !w.format->quantized ? 8 : 1;
   const int tiles = static_cast<int>(std::clamp<size_t>(bytes / w.tile_bytes, least, 64));
@@ -219,7 +220,7 @@ void Forward::ffn_block(int layer) {
   norm_rows(w.ffn_norm, w.ffn_norm_bias);
   const Product gate{&w.gate, &w.gate_bias, gate_.data(), gate_stride_},
       up{&w.up, &w.up_bias, up_.data(), gate_stride_};
-  const int step = tiles_per_piece(w.up, n_tokens_);
+  const int step = tiles_per_piece(w.up, n_tokens_, use_onednn_);
   pool_.for_each(ceil_div(w.up.n_tiles, step), [&](int piece, int) {
     const int first_tile = piece * step, n_tiles = std::min(step, w.up.n_tiles - first_tile);
     const int first = first_tile * quant::kTileRows, n = std::min(n_tiles * quant::kTileRows, config_.d_ff - first);
@@ -290,7 +291,7 @@ void Forward::multiply(const Product& product, const Activations& in, int n_toke
   args.y = product.y + first;
   args.y_stride = product.y_stride;
   const bool done =
-      use_onednn_ && kernels::suits_onednn(args, w.format->type) && kernels::gemm_onednn(args, w.format->type);
+      use_onednn_ && kernels::suits_onednn(n_tokens, w.format->type) && kernels::gemm_onednn(args, w.format->type);
   if (!done) kernels_.matmul[static_cast<size_t>(w.format->type)](args);
   if (product.bias->size() == 0) return;
   for (int t = 0; t < n_tokens; ++t)
@@ -302,10 +303,11 @@ void Forward::multiply(const Product& product, const Activations& in, int n_toke
 template <typename Epilogue>
 void Forward::products(std::span<const Product> all, const Activations& in, int n_tokens, const Epilogue& epilogue) {
   int n_pieces = 0;
-  for (const Product& product : all) n_pieces += ceil_div(product.w->n_tiles, tiles_per_piece(*product.w, n_tokens));
+  for (const Product& product : all)
+    n_pieces += ceil_div(product.w->n_tiles, tiles_per_piece(*product.w, n_tokens, use_onednn_));
   pool_.for_each(n_pieces, [&](int piece, int) {
     for (const Product& product : all) {
-      const int step = tiles_per_piece(*product.w, n_tokens), n = ceil_div(product.w->n_tiles, step);
+      const int step = tiles_per_piece(*product.w, n_tokens, use_onednn_), n = ceil_div(product.w->n_tiles, step);
       if (piece >= n) {
         piece -= n;
         continue;

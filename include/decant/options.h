@@ -21,8 +21,9 @@ enum class Numerics : int32_t {
   /// Weights are dequantized to float32 when the model is opened and activations stay float32. As reproducible as
   /// `exact`, nearer to the original model, several times the memory and time. For comparisons.
   reference,
-  /// As `exact`, except that products of prefill over float weights (F32, F16, BF16) go to oneDNN: faster on long
-  /// prompts, but the bits may depend on the CPU and on how the prompt is chunked.
+  /// As `exact`, except that products of prefill over F32 weights, and over BF16 weights where the CPU has instructions
+  /// for bfloat16, go to oneDNN, the latter with activations rounded to bfloat16: about twice as fast, but the bits may
+  /// depend on the CPU and on how the prompt is chunked.
   fast,
 };
 const char* to_string(Numerics numerics) noexcept;
