@@ -34,6 +34,7 @@ Status resolve(EngineOptions& options, const ModelInfo& model) {
     return ok;
   if (Status ok = check_range("prefill_chunk", options.prefill_chunk, 0, std::numeric_limits<int>::max()); !ok)
     return ok;
+  if (Status ok = check_range("step_target_ms", options.step_target_ms, 0, 1000000); !ok) return ok;
   if (Status ok = check_range("max_logit_rows", options.max_logit_rows, 0, options.max_step_tokens); !ok) return ok;
   if (options.n_ctx < 0 || options.n_ctx > model.n_ctx)
     return Error{ErrorCode::invalid_argument,
@@ -65,7 +66,7 @@ Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& mod
   Result<Isa> isa = resolve_isa(o.isa);
   if (!isa) return isa.error();
   impl->isa = *isa;
-  Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(o.n_threads);
+  Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(o.n_threads, o.pin_threads);
   if (!pool) return pool.error();
   impl->pool = std::move(*pool);
   const model::ModelConfig& config = impl->model->parts().config;
@@ -80,7 +81,8 @@ Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& mod
   const Forward::Limits limits{o.max_step_tokens, o.max_logit_rows, o.max_sequences, o.n_ctx};
   impl->forward = std::make_unique<Forward>(impl->model->parts(), limits, impl->isa, *impl->pool);
   impl->sampler = std::make_unique<sampler::Sampler>(config.vocab_size);
-  impl->scheduler = std::make_unique<Scheduler>(o.max_sequences, o.max_step_tokens, o.prefill_chunk, o.max_logit_rows);
+  impl->scheduler = std::make_unique<Scheduler>(o.max_sequences, o.max_step_tokens, o.prefill_chunk, o.max_logit_rows,
+                                                int64_t{o.step_target_ms} * 1000000);
   const auto n = static_cast<size_t>(o.max_sequences);
   impl->growths.reserve(n);
   impl->picks.reserve(n);
@@ -133,6 +135,7 @@ Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
   Result<LogitsView> logits = forward->run(plan, *cache, stop);
   if (!logits) return logits.error();  // nothing a caller can see has changed
   const int64_t sample_ns = now_ns();
+  scheduler->note_step(plan, sample_ns - forward_ns);
   if (Status picked = pick(plan, *logits); !picked) return picked.error();
   slots->commit_tokens();
   for (const PlanEntry& entry : plan.entries) {

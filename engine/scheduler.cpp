@@ -3,13 +3,23 @@
 
 #include <algorithm>
 
+#include "decant/attention.h"
+
 namespace decant {
 
-Scheduler::Scheduler(int max_sequences, int max_step_tokens, int prefill_chunk, int max_logit_rows)
+namespace {
+
+constexpr int kLeastChunk = cache::kQueryTokens;  // a query tile of attention
+
+}  // namespace
+
+Scheduler::Scheduler(int max_sequences, int max_step_tokens, int prefill_chunk, int max_logit_rows,
+                     int64_t step_target_ns)
     : sequences_(static_cast<size_t>(max_sequences)),
       max_step_tokens_(max_step_tokens),
       prefill_chunk_(prefill_chunk),
-      max_logit_rows_(max_logit_rows) {
+      max_logit_rows_(max_logit_rows),
+      step_target_ns_(step_target_ns) {
   order_.reserve(sequences_.size());
   plan_.entries.reserve(sequences_.size());
   plan_.token_ids.reserve(static_cast<size_t>(max_step_tokens));
@@ -39,10 +49,13 @@ StepPlan& Scheduler::plan() noexcept {
     const bool x_decodes = x.n_pending() == 1, y_decodes = y.n_pending() == 1;
     return x_decodes != y_decodes ? x_decodes : x.id < y.id;
   });
+  const bool others_decode = !order_.empty() && sequences_[static_cast<size_t>(order_[0])].n_pending() == 1;
+  const int n_in_time = tokens_in_time();
   for (const int index : order_) {
     const Sequence& sequence = sequences_[static_cast<size_t>(index)];
     int n = std::min({sequence.n_pending(), sequence.n_same_window(), max_step_tokens_ - plan_.n_tokens()});
     if (prefill_chunk_ > 0) n = std::min(n, prefill_chunk_);
+    if (others_decode && n > 1) n = std::min(n, std::max(n_in_time - plan_.n_tokens(), kLeastChunk));
     if (sequence.request.all_logits) n = std::min(n, max_logit_rows_ - plan_.n_logit_rows);
     if (n == sequence.n_pending() && plan_.n_logit_rows == max_logit_rows_) --n;  // its last token would want a row
     if (n > 0) append(index, n);
@@ -67,6 +80,19 @@ void Scheduler::append(int index, int n_tokens) noexcept {
   const auto first = sequence.ids.begin() + (sequence.n_computed - sequence.ids_begin);
   plan_.token_ids.insert(plan_.token_ids.end(), first, first + n_tokens);
   plan_.entries.push_back(entry);
+}
+
+// Whole query tiles that the target allows.
+int Scheduler::tokens_in_time() const noexcept {
+  if (step_target_ns_ == 0 || ns_per_token_ == 0) return max_step_tokens_;
+  const int64_t n = step_target_ns_ / ns_per_token_ / kLeastChunk * kLeastChunk;
+  return static_cast<int>(std::min<int64_t>(n, max_step_tokens_));
+}
+
+void Scheduler::note_step(const StepPlan& plan, int64_t elapsed_ns) noexcept {
+  const auto is_prompt = [](const PlanEntry& entry) { return entry.n_tokens > 1; };
+  if (std::any_of(plan.entries.begin(), plan.entries.end(), is_prompt))
+    ns_per_token_ = std::max<int64_t>(elapsed_ns / plan.n_tokens(), 1);
 }
 
 void Scheduler::drop_last(StepPlan& plan) noexcept {

@@ -48,7 +48,8 @@ struct Sequence {
 /// chunks of prompts, in the order in which they were submitted.
 class Scheduler {
  public:
-  Scheduler(int max_sequences, int max_step_tokens, int prefill_chunk, int max_logit_rows);
+  /// step_target_ns: what a step of decoding sequences and a prompt may take together; 0: anything.
+  Scheduler(int max_sequences, int max_step_tokens, int prefill_chunk, int max_logit_rows, int64_t step_target_ns);
 
   /// A free slot, or null.
   Sequence* free_slot() noexcept;
@@ -59,16 +60,22 @@ class Scheduler {
   /// The next step's plan; empty if no sequence is alive. Valid until the next call. Allocates nothing.
   StepPlan& plan() noexcept;
 
+  /// Tells how long the step of a plan took.
+  void note_step(const StepPlan& plan, int64_t elapsed_ns) noexcept;
+
   /// Takes the last entry out of the plan: the one that can wait best.
   static void drop_last(StepPlan& plan) noexcept;
 
  private:
   void append(int index, int n_tokens) noexcept;
+  int tokens_in_time() const noexcept;
 
   std::vector<Sequence> sequences_;
   std::vector<int> order_;
   StepPlan plan_;
   int max_step_tokens_, prefill_chunk_, max_logit_rows_;
+  int64_t step_target_ns_;
+  int64_t ns_per_token_ = 0;  ///< of the last step with a prompt; 0: none yet
 };
 
 }  // namespace decant

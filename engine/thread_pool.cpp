@@ -7,6 +7,7 @@
 #include <system_error>
 
 #include <immintrin.h>
+#include <pthread.h>
 #include <sched.h>
 
 #include "decant/detail/format.h"
@@ -42,13 +43,22 @@ double cgroup_cpus(const std::string& folder) {
   return end != quota.c_str() ? microseconds / period : 0.0;
 }
 
+/// CPUs of the affinity mask, ascending; none if the system won't say.
+std::vector<int> affinity_cpus() {
+  std::vector<int> cpus;
+  cpu_set_t mask;
+  CPU_ZERO(&mask);
+  if (sched_getaffinity(0, sizeof(mask), &mask) != 0) return cpus;
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+    if (CPU_ISSET(static_cast<size_t>(cpu), &mask)) cpus.push_back(cpu);
+  return cpus;
+}
+
 }  // namespace
 
 int default_thread_count() {
-  cpu_set_t mask;
-  CPU_ZERO(&mask);
-  int n = sched_getaffinity(0, sizeof(mask), &mask) == 0 ? CPU_COUNT(&mask)
-                                                         : static_cast<int>(std::thread::hardware_concurrency());
+  int n = static_cast<int>(affinity_cpus().size());
+  if (n == 0) n = static_cast<int>(std::thread::hardware_concurrency());
   n = std::max(n, 1);
 
   // The process's own group and every group above it may limit.
@@ -66,7 +76,11 @@ int default_thread_count() {
   return n;
 }
 
-Result<std::unique_ptr<ThreadPool>> ThreadPool::create(int n_threads) {
+Result<std::unique_ptr<ThreadPool>> ThreadPool::create(int n_threads, bool pin) {
+  const std::vector<int> cpus = pin ? affinity_cpus() : std::vector<int>();
+  if (pin && cpus.size() < static_cast<size_t>(n_threads))
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("{} threads can't be pinned to {} CPUs", n_threads, cpus.size())};
   std::unique_ptr<ThreadPool> pool(new ThreadPool());
   pool->workers_.reserve(static_cast<size_t>(n_threads - 1));
   try {
@@ -74,6 +88,13 @@ Result<std::unique_ptr<ThreadPool>> ThreadPool::create(int n_threads) {
   } catch (const std::system_error& error) {
     return Error{ErrorCode::io, detail::format("the system gives no more threads after {} of {}: {}", pool->n_threads(),
                                                n_threads, error.what())};
+  }
+  for (size_t i = 0; pin && i < pool->workers_.size(); ++i) {
+    cpu_set_t mask;
+    CPU_ZERO(&mask);
+    CPU_SET(static_cast<size_t>(cpus[i + 1]), &mask);
+    if (pthread_setaffinity_np(pool->workers_[i].native_handle(), sizeof(mask), &mask) != 0)
+      return Error{ErrorCode::io, detail::format("the system won't tie a thread to CPU {}", cpus[i + 1])};
   }
   return pool;
 }

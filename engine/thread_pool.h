@@ -22,8 +22,10 @@ int default_thread_count();
 /// One job at a time, from one caller at a time. Pieces run with the default floating-point state.
 class ThreadPool {
  public:
-  /// n_threads ≥ 1, the caller's own included. `io` if the system gives no thread.
-  static Result<std::unique_ptr<ThreadPool>> create(int n_threads);
+  /// n_threads ≥ 1, the caller's own included. pin: thread i runs on the affinity mask's CPU number i only; the
+  /// caller's thread is left as it is. `io` if the system gives no thread, `invalid_argument` if it has fewer CPUs to
+  /// pin to.
+  static Result<std::unique_ptr<ThreadPool>> create(int n_threads, bool pin = false);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;

@@ -68,6 +68,7 @@ void ModelArgs::declare_model(Arguments& arguments) {
 
 void ModelArgs::declare_engine(Arguments& arguments) {
   arguments.integer("--threads", n_threads, 1, 1024, "Threads that compute (default: the cores this process may use)");
+  arguments.flag("--pin", pin, "Tie each thread to a core of its own: steadier where nothing else runs");
   declare_computation(arguments);
 }
 
@@ -152,6 +153,7 @@ void ModelArgs::take_from(const Session& session) {
 EngineOptions ModelArgs::engine_options() const {
   EngineOptions options;
   options.n_threads = n_threads.value_or(0);
+  options.pin_threads = pin;
   options.isa = isa.value_or("auto");
   options.max_sequences = 1;
   if (chunk) {

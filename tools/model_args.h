@@ -21,6 +21,7 @@ struct ModelArgs {
   std::optional<Numerics> numerics;
   LogLevel log_level = LogLevel::error;  ///< errors come back as values: nothing is said unasked
   std::optional<int> n_threads;
+  bool pin = false;
   std::optional<std::string> isa;
   std::optional<int> chunk;
   std::optional<KvType> k_type, v_type;  ///< both or neither

@@ -65,6 +65,10 @@ struct EngineOptions {
   /// Threads that compute, the caller of step() among them. 0: as many as affinity and the cgroup's cpu.max allow.
   /// Never changes a bit of the output.
   int n_threads = 0;
+  /// Ties each thread but the caller's to a CPU of the process's affinity mask of its own, in order, the first being
+  /// left to the caller. `invalid_argument` where the mask has fewer CPUs than threads. Helps where nothing else runs,
+  /// and hurts where something does.
+  bool pin_threads = false;
   /// Kernel table: "auto" (the best this CPU has), "reference", "avx2", "avx512", "avx512vnni". `unsupported` if the
   /// CPU lacks it. Never changes a bit of the output.
   std::string isa = "auto";
@@ -78,6 +82,10 @@ struct EngineOptions {
   /// Prompt tokens that one step computes of one sequence. 0: as many as fit into the step. Never changes a bit of the
   /// output.
   int prefill_chunk = 0;
+  /// While other sequences decode, a prompt's part of a step is cut so that the step takes about this many
+  /// milliseconds, judging by the last step with a prompt; 16 tokens at least. They wait no longer for their next
+  /// token, however long the prompt is. 0: no such cut. Never changes a bit of the output.
+  int step_target_ms = 250;
   /// Rows of logits that one step may return. 0: max_sequences. Raise to max_step_tokens to ask for the logits of every
   /// prompt position.
   int max_logit_rows = 0;

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/thread_pool.h"
 
+#include <algorithm>
+#include <thread>
 #include <vector>
 
 #include <doctest/doctest.h>
+#include <sched.h>
 #include <xmmintrin.h>
 
 namespace decant::test {
@@ -56,5 +59,35 @@ TEST_CASE("thread_pool: pieces run with the default floating-point state, the ca
 }
 
 TEST_CASE("thread_pool: the default number of threads is at least one") { CHECK(default_thread_count() >= 1); }
+
+TEST_CASE("thread_pool: pinned threads run on a CPU of their own, and the caller where it did") {
+  cpu_set_t before, after;
+  REQUIRE(sched_getaffinity(0, sizeof(before), &before) == 0);
+  const int n_cpus = CPU_COUNT(&before);
+  Result<std::unique_ptr<ThreadPool>> too_many = ThreadPool::create(n_cpus + 1, /*pin=*/true);
+  REQUIRE(!too_many.ok());
+  CHECK(too_many.error().code == ErrorCode::invalid_argument);
+
+  const int n_threads = std::min(n_cpus, 4);
+  Result<std::unique_ptr<ThreadPool>> pool = ThreadPool::create(n_threads, /*pin=*/true);
+  REQUIRE(pool.ok());
+  std::vector<cpu_set_t> masks(static_cast<size_t>(n_threads));
+  std::vector<std::atomic<bool>> ran(static_cast<size_t>(n_threads));
+  std::atomic<int> n_ran{0};
+  // Each piece waits until every thread has one.
+  (*pool)->for_each(n_threads, [&](int, int thread) {
+    sched_getaffinity(0, sizeof(cpu_set_t), &masks[static_cast<size_t>(thread)]);
+    ran[static_cast<size_t>(thread)] = true;
+    ++n_ran;
+    while (n_ran < n_threads) std::this_thread::yield();
+  });
+  for (int i = 1; i < n_threads; ++i) {
+    REQUIRE(ran[static_cast<size_t>(i)]);
+    CHECK(CPU_COUNT(&masks[static_cast<size_t>(i)]) == 1);
+    for (int j = 1; j < i; ++j) CHECK(!CPU_EQUAL(&masks[static_cast<size_t>(i)], &masks[static_cast<size_t>(j)]));
+  }
+  REQUIRE(sched_getaffinity(0, sizeof(after), &after) == 0);
+  CHECK(CPU_EQUAL(&before, &after));
+}
 
 }  // namespace decant::test
