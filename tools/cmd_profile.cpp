@@ -24,7 +24,8 @@ constexpr int kFirstPrompt = 8;  ///< tokens of the prompt whose first answer is
 
 struct ProfileArgs {
   ModelArgs model;
-  std::optional<std::string> synthetic;
+  std::optional<Synthetic> synthetic;
+  std::string synthetic_name;
   std::vector<int32_t> threads, depths = {0};
   std::optional<int> n_tokens = 64, n_prompt_tokens = 512, repeat = 3;
   bool json = false;
@@ -104,9 +105,7 @@ Status profile_runs(const ProfileArgs& args, const std::shared_ptr<const Model>&
 Result<ProfileReport> make_report(ProfileArgs& args, const Interrupts& interrupts) {
   std::optional<SyntheticModel> made;
   if (args.synthetic) {
-    const Result<Synthetic> synthetic = parse_synthetic(*args.synthetic);
-    if (!synthetic) return synthetic.error();
-    Result<SyntheticModel> model = SyntheticModel::make(*synthetic, interrupts);
+    Result<SyntheticModel> model = SyntheticModel::make(*args.synthetic, interrupts);
     if (!model) return model.error();
     made = std::move(*model);
     args.model.model = made->path();
@@ -129,7 +128,7 @@ Result<ProfileReport> make_report(ProfileArgs& args, const Interrupts& interrupt
   report.load_seconds = seconds_since(start);
   report.load_times = (*model)->load_times();
   report.model = (*model)->info();
-  if (args.synthetic) report.model.path = *args.synthetic;
+  if (args.synthetic) report.model.path = args.synthetic_name;
   const EngineOptions options = engine_options(args, args.threads.back(), (*model)->info().n_ctx);
   report.k_type = to_string(options.cache.k_type);
   report.v_type = to_string(options.cache.v_type);
@@ -157,8 +156,15 @@ int cmd_profile(const Words& words) {
   Arguments arguments("profile", "Measures how fast tokens come, beside what the memory could deliver.");
   ProfileArgs args;
   args.model.declare_model(arguments);
-  arguments.text(
-      "--synthetic", "SHAPE:TYPE", args.synthetic,
+  arguments.option(
+      "--synthetic", "SHAPE:TYPE",
+      [&args](const std::string& text) -> std::string {
+        Result<Synthetic> synthetic = parse_synthetic(text);
+        if (!synthetic) return synthetic.error().message;
+        args.synthetic = std::move(*synthetic);
+        args.synthetic_name = text;
+        return {};
+      },
       "Random weights instead of a model, such as llama-1b:q4_0; 'decant help synth' lists shapes and types");
   arguments.option("--threads", "1,2", numbers(args.threads, 1, 1024),
                    "Thread counts to measure (default: the cores this process may use)");

@@ -48,6 +48,7 @@ int cmd_synth(const Words& words) {
 
   const Interrupts interrupts;
   Result<model::SynthShape> shape = model::synth_shape(*shape_name);
+  if (!shape && shape.error().code == ErrorCode::invalid_argument) return usage_error("synth", shape.error().message);
   if (!shape) return fail("synth", shape.error());
   Progress progress(detail::format("writing {}", *out));
   model::SynthOptions options;

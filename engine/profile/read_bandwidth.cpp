@@ -15,8 +15,8 @@ namespace {
 
 constexpr size_t kPieceBytes = size_t{4} << 20;  // long enough for prefetchers, short enough to share out evenly
 constexpr size_t kMostBytes = size_t{512} << 20;
-constexpr int kRankPasses = 3, kPasses = 3;
-constexpr size_t kWaysKept = 3;
+constexpr int kRankPasses = 2, kPasses = 3;
+constexpr size_t kWaysKept = 2;
 
 std::vector<ReadWay> possible_ways() {
   std::vector<ReadWay> ways;

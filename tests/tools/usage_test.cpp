@@ -19,6 +19,9 @@ TEST_CASE("decant: help and version go to standard output and succeed") {
                              {"help", "eval"},
                              {"help", "cache"},
                              {"help", "convert"},
+                             {"help", "synth"},
+                             {"help", "machine"},
+                             {"help", "profile"},
                              {"version"},
                              {"--version"}}) {
     CAPTURE(words.back());
@@ -102,6 +105,20 @@ TEST_CASE("decant: a wrong command line exits 2 with one line that names the wor
       {{"eval", "-f", "x", "--window", "1"}, "--window"},
       {{"convert", "only-one"}, "OUT.gguf"},
       {{"convert", "a", "b", "--type", "q4_k"}, "--type"},
+      {{"synth", "--type", "q4_0", "-o", "x"}, "SHAPE"},
+      {{"synth", "tiny", "-o", "x"}, "--type"},
+      {{"synth", "tiny", "--type", "q4_0"}, "-o"},
+      {{"synth", "tiny", "--type", "q9", "-o", "x"}, "q9"},
+      {{"synth", "teeny", "--type", "q4_0", "-o", "x"}, "teeny"},
+      {{"synth", "tiny", "--type", "q4_0", "-o", "x", "--seed", "-1"}, "--seed"},
+      {{"machine", "frob"}, "frob"},
+      {{"profile", "--threads", "0"}, "--threads"},
+      {{"profile", "--threads", "1,,2"}, "--threads"},
+      {{"profile", "--depths", "-1"}, "--depths"},
+      {{"profile", "-n", "0"}, "-n"},
+      {{"profile", "-m", "x", "--synthetic", "tiny:q4_0"}, "--synthetic"},
+      {{"profile", "--synthetic", "tiny"}, "tiny"},
+      {{"profile", "--synthetic", "teeny:q4_0"}, "teeny"},
   };
   for (const Case& wrong : cases) {
     std::string line;
