@@ -175,18 +175,24 @@ TEST_CASE("synth: shapes that can't be made are refused, by name and with the re
     return tensors ? Status() : Status(tensors.error());
   };
   CHECK(made(config_with("", "")));
-  for (const auto& [from, to] : {std::pair{"\"hidden_size\": 64", "\"hidden_size\": 0"},
-                                 {"\"hidden_size\": 64", "\"hidden_size\": 99999999999999999999"},
-                                 {"\"hidden_size\": 64", "\"hidden_size\": \"wide\""},
-                                 {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": -1"},
-                                 {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1000000"},
-                                 {"\"num_key_value_heads\": 1", "\"num_key_value_heads\": 3"},
-                                 {"\"vocab_size\": 300", "\"vocab_size\": 258"},
-                                 {"\"llama\"", "\"gpt2\""},
-                                 {"\"llama\"", "\"frob\""},
-                                 {"{", "["}}) {
-    CAPTURE(to);
-    const Status status = made(config_with(from, to));
+  struct Wrong {
+    const char *from, *to;
+  };
+  constexpr Wrong kWrong[] = {
+      {"\"hidden_size\": 64", "\"hidden_size\": 0"},
+      {"\"hidden_size\": 64", "\"hidden_size\": 99999999999999999999"},
+      {"\"hidden_size\": 64", "\"hidden_size\": \"wide\""},
+      {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": -1"},
+      {"\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1000000"},
+      {"\"num_key_value_heads\": 1", "\"num_key_value_heads\": 3"},
+      {"\"vocab_size\": 300", "\"vocab_size\": 258"},
+      {"\"llama\"", "\"gpt2\""},
+      {"\"llama\"", "\"frob\""},
+      {"{", "["},
+  };
+  for (const Wrong& wrong : kWrong) {
+    CAPTURE(wrong.to);
+    const Status status = made(config_with(wrong.from, wrong.to));
     REQUIRE(!status);
     CHECK(status.error().message.find("config.json") != std::string::npos);
   }

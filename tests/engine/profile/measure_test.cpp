@@ -98,16 +98,20 @@ TEST_CASE("token_bytes: weights once, and keys and values as the cache stores th
   CHECK(untied == untied_file - 299 * 64 * 2);
 
   const auto model = tiny_model();
-  const std::pair<KvType, size_t> position_bytes[] = {{KvType::f32, 2 * 2 * 2 * 64 * 4},
-                                                      {KvType::f16, 2 * 2 * 2 * 64 * 2},
-                                                      {KvType::q8, 2 * 2 * 2 * 2 * 34},
-                                                      {KvType::q4, 2 * 2 * 2 * 2 * 18}};
-  for (const auto& [type, bytes] : position_bytes) {
-    CAPTURE(to_string(type));
-    const auto engine = engine_of(model, 1, type);
+  struct PositionBytes {
+    KvType type;
+    size_t bytes;
+  };
+  constexpr PositionBytes kPositions[] = {{KvType::f32, 2 * 2 * 2 * 64 * 4},  // layers, heads, K and V
+                                          {KvType::f16, 2 * 2 * 2 * 64 * 2},
+                                          {KvType::q8, 2 * 2 * 2 * 2 * 34},
+                                          {KvType::q4, 2 * 2 * 2 * 2 * 18}};
+  for (const PositionBytes& position : kPositions) {
+    CAPTURE(to_string(position.type));
+    const auto engine = engine_of(model, 1, position.type);
     const Result<SequenceId> id = add_filled_sequence(*engine, 100);
     REQUIRE(id);
-    CHECK(kv_bytes_at(*engine, *id, 100) == 100 * bytes);
+    CHECK(kv_bytes_at(*engine, *id, 100) == 100 * position.bytes);
     CHECK(kv_bytes_at(*engine, *id, 0) == 0);
   }
 }
