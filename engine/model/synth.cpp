@@ -161,7 +161,7 @@ Status synthesize(const SynthShape& shape, const WeightMix& mix, const std::stri
   writer.add_string("general.architecture", shape.hyper.architecture->gguf_name);
   writer.add_string("general.type", "model");
   writer.add_string("general.name", "random weights");
-  writer.add_string("general.description", detail::format("{} {}, seed {}", shape.name, mix.name, options.seed));
+  writer.add_string("general.description", detail::format("{}, seed {}", mix.name, options.seed));
   add_gguf_config(writer, shape.hyper, shape.hyper.config, mix.file_type);
   if (Status added =
           add_gguf_vocabulary(writer, synth_vocabulary(shape.hyper.config.vocab_size), {}, std::nullopt, gguf_path);

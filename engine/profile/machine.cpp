@@ -88,10 +88,14 @@ size_t available_memory_bytes() {
   std::ifstream groups("/proc/self/cgroup");
   for (std::string line; std::getline(groups, line);) {
     if (!line.starts_with("0::")) continue;
-    const std::string folder = "/sys/fs/cgroup" + line.substr(3) + "/";
-    const size_t most = parse_size(first_line(folder + "memory.max"));  // "max" is none: 0
-    const size_t used = parse_size(first_line(folder + "memory.current"));
-    if (most > 0) available = std::min(available, most > used ? most - used : 0);
+    std::string group = line.substr(3);  // "/a/b": every group above it may limit too
+    for (size_t slash = group.size(); slash != std::string::npos && slash > 0; slash = group.find_last_of('/')) {
+      group.resize(slash);
+      const std::string folder = "/sys/fs/cgroup" + group + "/";
+      const size_t most = parse_size(first_line(folder + "memory.max"));  // "max" is none: 0
+      const size_t used = parse_size(first_line(folder + "memory.current"));
+      if (most > 0) available = std::min(available, most > used ? most - used : 0);
+    }
   }
   return available;
 }
