@@ -13,7 +13,7 @@ ModelBench::ModelBench(const char* name, const std::string& what) : app_(what, n
   option("-t,--threads", n_threads_, "Threads that compute");
   option("--rounds", n_rounds_, "Rounds, each beside a measurement of read bandwidth");
   option("--kv-type", kv_type_, "Element type of the KV cache, or a pair for K and V such as q8,q4");
-  option("--isa", isa_, "Kernels: auto, reference, avx2, avx512, avx512vnni");
+  option("--isa", isa_, "Kernels: auto, reference, avx2, avxvnni, avx512, avx512vnni");
   option("--numerics", numerics_, "exact, reference or fast");
 }
 

@@ -13,7 +13,7 @@ namespace decant {
 
 namespace {
 
-constexpr std::array<const char*, kIsaCount> kNames = {"reference", "avx2", "avx512", "avx512vnni"};
+constexpr std::array<const char*, kIsaCount> kNames = {"reference", "avx2", "avxvnni", "avx512", "avx512vnni"};
 
 struct IsaList {
   std::array<Isa, kIsaCount> isas = {Isa::reference};
@@ -46,6 +46,10 @@ IsaList detect() {
   if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0 || !has_all(ebx, kAvx2) || !has_all(states, kYmmState))
     return list;
   list.add(Isa::avx2);
+
+  constexpr unsigned kAvxVnni = 1U << 4;
+  unsigned eax1 = 0, ebx1 = 0, ecx1 = 0, edx1 = 0;
+  if (__get_cpuid_count(7, 1, &eax1, &ebx1, &ecx1, &edx1) != 0 && has_all(eax1, kAvxVnni)) list.add(Isa::avxvnni);
 
   constexpr unsigned kF = 1U << 16, kDq = 1U << 17, kCd = 1U << 28, kBw = 1U << 30, kVl = 1U << 31;
   if (!has_all(ebx, kF | kDq | kCd | kBw | kVl) || !has_all(states, kZmmState)) return list;

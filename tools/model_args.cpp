@@ -74,7 +74,7 @@ void ModelArgs::declare_engine(Arguments& arguments) {
 
 void ModelArgs::declare_computation(Arguments& arguments) {
   arguments.integer("--chunk", chunk, 1, 65536, "Prompt tokens computed at a time (default: 512)");
-  arguments.text("--isa", "NAME", isa, "Kernels: auto (default), reference, avx2, avx512, avx512vnni");
+  arguments.text("--isa", "NAME", isa, "Kernels: auto (default), reference, avx2, avxvnni, avx512, avx512vnni");
   arguments.option("--numerics", "NAME", choice(kNumerics, numerics),
                    "exact (default), reference (weights widened to float32) or fast (oneDNN for long prompts)");
   arguments.option(

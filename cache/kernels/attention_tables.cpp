@@ -41,6 +41,7 @@ size_t kv_v_tile_bytes(KvType type, int v_dim) noexcept {
 const AttentionKernels& attention_kernels(Isa isa) noexcept {
   switch (isa) {
     case Isa::avx2:
+    case Isa::avxvnni:
       return kAttentionAvx2;
     case Isa::avx512:
     case Isa::avx512vnni:

@@ -6,6 +6,7 @@ namespace decant::kernels {
 RopeFn rope_kernel(Isa isa) noexcept {
   switch (isa) {
     case Isa::avx2:
+    case Isa::avxvnni:
       return rope_avx2;
     case Isa::avx512:
     case Isa::avx512vnni:

@@ -32,7 +32,8 @@ KernelTable make_table(Isa isa) noexcept {
 
 const KernelTable& table(Isa isa) noexcept {
   static const std::array<KernelTable, kIsaCount> tables = {make_table(Isa::reference), make_table(Isa::avx2),
-                                                            make_table(Isa::avx512), make_table(Isa::avx512vnni)};
+                                                            make_table(Isa::avxvnni), make_table(Isa::avx512),
+                                                            make_table(Isa::avx512vnni)};
   return tables[static_cast<size_t>(isa)];
 }
 

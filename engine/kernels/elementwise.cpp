@@ -6,6 +6,7 @@ namespace decant::kernels {
 const Elementwise& elementwise(Isa isa) noexcept {
   switch (isa) {
     case Isa::avx2:
+    case Isa::avxvnni:
       return kElementwiseAvx2;
     case Isa::avx512:
     case Isa::avx512vnni:

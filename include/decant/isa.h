@@ -10,14 +10,15 @@ namespace decant {
 
 /// Instruction sets that kernels are written for, from the plain one to the best. Which one runs changes the speed and
 /// never a bit of a result.
-enum class Isa : int { reference, avx2, avx512, avx512vnni };
-inline constexpr int kIsaCount = 4;
+enum class Isa : int { reference, avx2, avxvnni, avx512, avx512vnni };
+inline constexpr int kIsaCount = 5;
 
-/// "reference", "avx2", "avx512", "avx512vnni".
+/// "reference", "avx2", "avxvnni", "avx512", "avx512vnni".
 const char* to_string(Isa isa) noexcept;
 
 /// Those that this CPU and operating system can run, the reference first, the best last. Asks the CPU once; safe from
-/// any thread. avx2 needs AVX2, FMA and F16C; avx512 F, BW, DQ, VL and CD beside; avx512vnni VNNI beside.
+/// any thread. avx2 needs AVX2, FMA and F16C; avxvnni AVX-VNNI beside; avx512 F, BW, DQ, VL and CD beside avx2;
+/// avx512vnni AVX-512 VNNI beside.
 std::span<const Isa> available_isas() noexcept;
 
 /// "auto" (the best) or a name. `invalid_argument` for an unknown one and `unsupported` for one that this CPU lacks;

@@ -69,7 +69,8 @@ struct EngineOptions {
   /// left to the caller. `invalid_argument` where the mask has fewer CPUs than threads. Helps where nothing else runs,
   /// and hurts where something does.
   bool pin_threads = false;
-  /// Kernel table: "auto" (the best this CPU has), "reference", "avx2", "avx512", "avx512vnni". `unsupported` if the
+  /// Kernel table: "auto" (the best this CPU has), "reference", "avx2", "avxvnni", "avx512", "avx512vnni".
+  /// `unsupported` if the
   /// CPU lacks it. Never changes a bit of the output.
   std::string isa = "auto";
   /// Longest sequence in tokens, prompt included. 0: the model's own limit. More than that is refused.

@@ -22,6 +22,7 @@ TEST_CASE("cpu_features: what the compiler's run time says about this CPU agrees
   const auto has = [&](Isa isa) { return std::find(isas.begin(), isas.end(), isa) != isas.end(); };
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   CHECK((!has(Isa::avx2) || avx2));
+  CHECK((!has(Isa::avxvnni) || avx2));
   CHECK((!has(Isa::avx512) || __builtin_cpu_supports("avx512f")));
   CHECK((!has(Isa::avx512vnni) || __builtin_cpu_supports("avx512vnni")));
 }

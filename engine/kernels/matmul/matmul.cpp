@@ -12,6 +12,8 @@ const MatmulTable& own_table(Isa isa) {
       return kMatmulAvx512Vnni;
     case Isa::avx512:
       return kMatmulAvx512;
+    case Isa::avxvnni:
+      return kMatmulAvxVnni;
     case Isa::avx2:
       return kMatmulAvx2;
     case Isa::reference:

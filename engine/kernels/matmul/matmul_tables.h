@@ -16,6 +16,7 @@ struct MatmulTable {
 extern const MatmulTable kMatmulReference;     ///< any x86-64; complete
 extern const MatmulTable kMatmulReferenceFma;  ///< the same source where the CPU has FMA; complete
 extern const MatmulTable kMatmulAvx2;
+extern const MatmulTable kMatmulAvxVnni;
 extern const MatmulTable kMatmulAvx512;
 extern const MatmulTable kMatmulAvx512Vnni;
 

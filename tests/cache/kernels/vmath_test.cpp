@@ -24,6 +24,7 @@ constexpr uint64_t kPatterns = uint64_t{1} << 32;
 const VmathSpelling& spelling(Isa isa) {
   switch (isa) {
     case Isa::avx2:
+    case Isa::avxvnni:
       return kVmathAvx2;
     case Isa::avx512:
     case Isa::avx512vnni:

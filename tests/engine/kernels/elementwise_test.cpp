@@ -178,7 +178,7 @@ TEST_CASE("rope: angles are those of binary64, rounded once, and frequencies fal
 }
 
 TEST_CASE("dispatch: every table is complete and named after its ISA") {
-  for (const Isa isa : {Isa::reference, Isa::avx2, Isa::avx512, Isa::avx512vnni}) {
+  for (const Isa isa : {Isa::reference, Isa::avx2, Isa::avxvnni, Isa::avx512, Isa::avx512vnni}) {
     const KernelTable& t = table(isa);
     CHECK(std::string(t.name) == to_string(isa));
     for (const MatmulFn product : t.matmul) CHECK((product != nullptr));
