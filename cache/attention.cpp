@@ -14,6 +14,7 @@ namespace decant::cache {
 namespace {
 
 using kernels::AttendChunkArgs;
+using kernels::FetchList;
 using kernels::kChunkTiles;
 
 static_assert(kTileTokens == kernels::kTileTokens && kChunkTokens == kernels::kChunkTokens);
@@ -34,6 +35,7 @@ bool is_rotated(KvType type) { return type == KvType::q4; }
 
 /// Scratch of one call, in parts that begin on cache lines if the whole does.
 struct Scratch {
+  float* q_row;  ///< one row at a time on its way to q
   float* q;
   float* scores;
   float* m;
@@ -51,6 +53,7 @@ struct Scratch {
       at += round_up(n);
       return part;
     };
+    q_row = take(static_cast<size_t>(kv.k_dim));
     q = take(rows * static_cast<size_t>(kv.k_dim));
     scores = take(rows * kChunkTokens);
     m = take(rows);
@@ -63,32 +66,62 @@ struct Scratch {
   }
 };
 
+/// A chunk of a head's K and V.
+struct Place {
+  const KvView* kv = nullptr;
+  int chunk = 0;
+};
+
+void add_run(FetchList& list, const std::byte* tile, size_t bytes) {
+  if (tile == nullptr) return;
+  list.n_bytes += static_cast<ptrdiff_t>(bytes);
+  if (list.n_runs > 0 && list.runs[list.n_runs - 1].end == tile)
+    list.runs[list.n_runs - 1].end += bytes;
+  else
+    list.runs[list.n_runs++] = {tile, tile + bytes};
+}
+
+/// The tiles of a chunk that hold written slots.
+ChunkRange tiles_of(const KvView& kv, int chunk) {
+  return {chunk * kChunkTiles, std::min((chunk + 1) * kChunkTiles, (kv.len + kTileTokens - 1) / kTileTokens)};
+}
+
+void add_keys(const KvView& kv, int chunk, FetchList& list) {
+  const ChunkRange tiles = tiles_of(kv, chunk);
+  for (int i = tiles.first; i < tiles.last; ++i) add_run(list, kv.k_tile(i), kv.k_tile_bytes);
+}
+
+void add_values(const KvView& kv, int chunk, FetchList& list) {
+  if (kv.v_in_k) return;
+  const ChunkRange tiles = tiles_of(kv, chunk);
+  for (int i = tiles.first; i < tiles.last; ++i) add_run(list, kv.v_tile(i), kv.v_tile_bytes);
+}
+
 /// What is the same for every chunk of a call.
 class ChunkWalk {
  public:
   ChunkWalk(const kernels::AttentionKernels& kernels, const KvView& kv, const AttentionQueries& queries,
-            const AttentionParams& params, const Scratch& scratch)
+            const AttentionParams& params, const Scratch& scratch, Place fetched = {})
       : score_(kernels.score[static_cast<int>(kv.k_type)]),
         sum_values_(kernels.sum_values[static_cast<int>(kv.v_in_k ? KvType::f32 : kv.v_type)]),
         values_of_keys_(kernels.values_of_keys[static_cast<int>(kv.k_type)]),
         kv_(kv),
         queries_(queries),
         params_(params),
-        values_(scratch.values) {
+        values_(scratch.values),
+        fetched_(fetched) {
     DECANT_CHECK(!kv.v_in_k || !is_rotated(kv.k_type), "the cache refuses values in rotated keys");
     DECANT_CHECK(params.first_slot <= queries.first_pos, "a query attends to its own slot");
     DECANT_CHECK(queries.n_tokens >= 1 && queries.n_tokens <= kQueryTokens, "callers split longer runs of tokens");
     DECANT_CHECK(queries.first_pos + queries.n_tokens <= kv.len, "K and V are written before they are attended to");
-    const int row_size = queries.n_group * kv.k_dim;
-    for (int t = 0; t < queries.n_tokens; ++t) {
-      const float* from = queries.q + t * queries.q_stride;
-      float* to = scratch.q + static_cast<ptrdiff_t>(t) * row_size;
-      for (int i = 0; i < row_size; ++i) to[i] = from[i] * params.scale;
+    const int n_rows = queries.n_tokens * queries.n_group;
+    for (int row = 0; row < n_rows; ++row) {
+      const float* from = queries.q + row / queries.n_group * queries.q_stride +
+                          static_cast<ptrdiff_t>(row % queries.n_group) * kv.k_dim;
+      for (int ch = 0; ch < kv.k_dim; ++ch) scratch.q_row[ch] = from[ch] * params.scale;
+      if (is_rotated(kv.k_type)) kernels::hadamard(scratch.q_row, kv.k_dim, kernels::hadamard_block(kv.k_dim));
+      kernels.arrange_query(scratch.q_row, row, n_rows, kv.k_dim, scratch.q);
     }
-    if (is_rotated(kv.k_type))
-      kernels::hadamard(scratch.q, ptrdiff_t{queries.n_tokens} * row_size, kernels::hadamard_block(kv.k_dim));
-    args_.k_tile_bytes = static_cast<ptrdiff_t>(kv.k_tile_bytes);
-    args_.v_tile_bytes = static_cast<ptrdiff_t>(kv.v_tile_bytes);
     args_.k_dim = kv.k_dim;
     args_.v_dim = kv.v_dim;
     args_.n_tokens = queries.n_tokens;
@@ -102,8 +135,8 @@ class ChunkWalk {
     args_.scores = scratch.scores;
   }
 
-  /// The partial result of a chunk, whose successor in this walk is chunk + 1 unless it is the last.
-  void attend(int chunk, bool is_last, float* m, float* l, float* o) {
+  /// The partial result of a chunk. Meanwhile fetches what comes next.
+  void attend(int chunk, Place next, float* m, float* l, float* o) {
     const int begin = chunk * kChunkTokens;
     SlotRange all{kChunkTokens, 0};
     for (int t = 0; t < queries_.n_tokens; ++t) {
@@ -119,9 +152,8 @@ class ChunkWalk {
       const bool attended = i * kTileTokens < all.last && (i + 1) * kTileTokens > all.first;
       args_.k_tiles[i] = attended ? kv_.k_tile(first_tile + i) : nullptr;
       args_.v_tiles[i] = attended && !kv_.v_in_k ? kv_.v_tile(first_tile + i) : nullptr;
-      const int next = first_tile + kChunkTiles + i;
-      args_.next_k_tiles[i] = !is_last && next * kTileTokens < kv_.len ? kv_.k_tile(next) : nullptr;
     }
+    plan_fetches(chunk, next);
     args_.m = m;
     args_.l = l;
     args_.o = o;
@@ -131,6 +163,17 @@ class ChunkWalk {
   }
 
  private:
+  /// A chunk's keys and values arrive while the chunk before is worked on; what that one didn't announce catches up.
+  void plan_fetches(int chunk, Place next) {
+    args_.fetch.clear();
+    if (fetched_.kv != &kv_ || fetched_.chunk != chunk) add_values(kv_, chunk, args_.fetch);
+    if (next.kv != nullptr) {
+      add_keys(*next.kv, next.chunk, args_.fetch);
+      add_values(*next.kv, next.chunk, args_.fetch);
+    }
+    fetched_ = next;
+  }
+
   /// The chunk's values out of its keys, once for all rows.
   void spread_values() {
     const ptrdiff_t tile_floats = ptrdiff_t{kTileTokens} * kv_.v_dim;
@@ -149,6 +192,7 @@ class ChunkWalk {
   const AttentionQueries& queries_;
   const AttentionParams& params_;
   float* values_;
+  Place fetched_;
   AttendChunkArgs args_;
   int lo_[kQueryTokens] = {};
   int hi_[kQueryTokens] = {};
@@ -166,13 +210,26 @@ void finish(const kernels::AttentionKernels& kernels, const KvView& kv, const At
     kernels::hadamard(queries.out + t * queries.out_stride, ptrdiff_t{queries.n_group} * kv.v_dim, block);
 }
 
+/// What head h of several gets of a layer's queries.
+struct HeadInputs {
+  AttentionQueries queries;
+  AttentionParams params;
+};
+
+HeadInputs inputs_of_head(AttentionQueries queries, AttentionParams params, int h, int k_dim) {
+  const ptrdiff_t first_head = static_cast<ptrdiff_t>(h) * queries.n_group;
+  queries.q += first_head * k_dim;
+  if (params.alibi_slopes != nullptr) params.alibi_slopes += first_head;
+  return {queries, params};
+}
+
 }  // namespace
 
 size_t attend_scratch_floats(int n_rows, int k_dim, int v_dim, bool v_in_k) {
   const size_t rows = static_cast<size_t>(n_rows);
   const size_t values = v_in_k ? size_t{kChunkTokens} * static_cast<size_t>(v_dim) : 0;
-  return round_up(rows * static_cast<size_t>(k_dim)) + round_up(rows * kChunkTokens) + 4 * round_up(rows) +
-         2 * round_up(rows * static_cast<size_t>(v_dim)) + values;
+  return round_up(static_cast<size_t>(k_dim)) + round_up(rows * static_cast<size_t>(k_dim)) +
+         round_up(rows * kChunkTokens) + 4 * round_up(rows) + 2 * round_up(rows * static_cast<size_t>(v_dim)) + values;
 }
 
 ChunkRange attended_chunks(const AttentionQueries& queries, const AttentionParams& params) {
@@ -190,20 +247,36 @@ void attend(Isa isa, const KvView& kv, const AttentionQueries& queries, const At
   ChunkWalk walk(kernels, kv, queries, params, scratch);
   const ChunkRange chunks = attended_chunks(queries, params);
 
-  walk.attend(chunks.first, chunks.first + 1 == chunks.last, scratch.m, scratch.l, scratch.o);
+  const auto after = [&](int chunk) { return chunk + 1 == chunks.last ? Place{} : Place{&kv, chunk + 1}; };
+  walk.attend(chunks.first, after(chunks.first), scratch.m, scratch.l, scratch.o);
   for (int chunk = chunks.first + 1; chunk < chunks.last; ++chunk) {
-    walk.attend(chunk, chunk + 1 == chunks.last, scratch.m_chunk, scratch.l_chunk, scratch.o_chunk);
+    walk.attend(chunk, after(chunk), scratch.m_chunk, scratch.l_chunk, scratch.o_chunk);
     kernels.merge(n_rows, kv.v_dim, scratch.m, scratch.l, scratch.o, scratch.m_chunk, scratch.l_chunk, scratch.o_chunk);
   }
   finish(kernels, kv, queries, params, scratch.m, scratch.l, scratch.o);
 }
 
-void attend_partial(Isa isa, const KvView& kv, const AttentionQueries& queries, const AttentionParams& params,
-                    int chunk, float* m, float* l, float* o, float* scratch_floats) {
+void attend_partial(Isa isa, std::span<const KvView> heads, const AttentionQueries& queries,
+                    const AttentionParams& params, ChunkRange chunks, const AttentionPartials& partials,
+                    float* scratch_floats) {
   const detail::FpState default_state;
-  const Scratch scratch(scratch_floats, queries.n_tokens * queries.n_group, kv);
-  ChunkWalk walk(kernels::attention_kernels(isa), kv, queries, params, scratch);
-  walk.attend(chunk, /*is_last=*/true, m, l, o);
+  const kernels::AttentionKernels& kernels = kernels::attention_kernels(isa);
+  const int n_rows = queries.n_tokens * queries.n_group;
+  Place fetched;
+  for (size_t h = 0; h < heads.size(); ++h) {
+    const KvView& kv = heads[h];
+    const HeadInputs head = inputs_of_head(queries, params, static_cast<int>(h), kv.k_dim);
+    const Scratch scratch(scratch_floats, n_rows, kv);
+    ChunkWalk walk(kernels, kv, head.queries, head.params, scratch, fetched);
+    for (int chunk = chunks.first; chunk < chunks.last; ++chunk) {
+      const Place next = chunk + 1 < chunks.last ? Place{&kv, chunk + 1}
+                         : h + 1 < heads.size()  ? Place{&heads[h + 1], chunks.first}
+                                                 : Place{};
+      const ptrdiff_t row = (static_cast<ptrdiff_t>(h) * partials.head_stride + chunk - chunks.first) * n_rows;
+      walk.attend(chunk, next, partials.m + row, partials.l + row, partials.o + row * kv.v_dim);
+      fetched = next;
+    }
+  }
 }
 
 void attend_merge(Isa isa, const KvView& kv, const AttentionQueries& queries, const AttentionParams& params,

@@ -7,7 +7,7 @@ namespace decant {
 
 namespace {
 
-/// Chunks that one piece of a shared query takes: 512 slots, some 128 KB of K and V.
+/// Chunks that one piece of a shared query takes, of all kv heads: 512 slots, with 8 heads some MB of K and V.
 constexpr int kChunksPerPiece = 4;
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
@@ -29,22 +29,39 @@ Attention::Attention(const Shape& shape, Isa isa, int n_threads)
   const int tiles = shape.max_step_tokens / cache::kQueryTokens + shape.max_sequences;
   tasks_.reserve(static_cast<size_t>(tiles) * shape.max_kv_heads + static_cast<size_t>(max_partials_));
   merges_.reserve(static_cast<size_t>(shape.max_sequences) * shape.max_kv_heads);
+  views_.reserve(static_cast<size_t>(shape.max_sequences) * shape.max_kv_heads);
 }
 
-void Attention::plan_decode(const cache::KvView& kv, const cache::AttentionQueries& queries,
-                            const cache::AttentionParams& params) {
+void Attention::plan_decode(const cache::AttentionQueries& queries, const cache::AttentionParams& params, int n_heads) {
   const cache::ChunkRange all = cache::attended_chunks(queries, params);
   const int n_chunks = all.last - all.first;
-  if (n_chunks < 2 * kChunksPerPiece || n_partials_ + n_chunks > max_partials_) {
-    tasks_.push_back({kv, queries, params, all, -1});
-    return;
+  const int n_partials = n_chunks * n_heads;
+  const int views = static_cast<int>(views_.size()) - n_heads;
+  const bool in_parts = n_chunks >= 2 * kChunksPerPiece && n_partials_ + n_partials <= max_partials_;
+  for (int head = 0; head < n_heads; ++head) {
+    const cache::AttentionQueries of_head = queries_of_head(queries, head);
+    if (in_parts)
+      merges_.push_back({views + head, of_head, params, n_partials_ + head * n_chunks, n_chunks});
+    else
+      tasks_.push_back({views + head, 1, of_head, params, {}, -1, 0});
   }
+  if (!in_parts) return;
   for (int first = all.first; first < all.last; first += kChunksPerPiece) {
     const cache::ChunkRange some{first, std::min(first + kChunksPerPiece, all.last)};
-    tasks_.push_back({kv, queries, params, some, n_partials_ + (first - all.first)});
+    tasks_.push_back({views, n_heads, queries, params, some, n_partials_ + (first - all.first), n_chunks});
   }
-  merges_.push_back({kv, queries, params, n_partials_, n_chunks});
-  n_partials_ += n_chunks;
+  n_partials_ += n_partials;
+}
+
+cache::AttentionPartials Attention::partials(int first, int n_rows, int head_stride) {
+  const size_t row = static_cast<size_t>(first) * static_cast<size_t>(n_rows);
+  return {m_.data() + row, l_.data() + row, o_.data() + row * static_cast<size_t>(shape_.v_dim), head_stride};
+}
+
+cache::AttentionQueries Attention::queries_of_head(cache::AttentionQueries queries, int head) const {
+  queries.q += static_cast<ptrdiff_t>(head) * queries.n_group * shape_.k_dim;
+  queries.out += static_cast<ptrdiff_t>(head) * queries.n_group * shape_.v_dim;
+  return queries;
 }
 
 void Attention::run(ThreadPool& pool, const cache::KvCache& cache, const StepPlan& plan, int layer, int n_kv_heads,
@@ -53,46 +70,43 @@ void Attention::run(ThreadPool& pool, const cache::KvCache& cache, const StepPla
   const int n_group = shape_.n_heads / n_kv_heads;
   tasks_.clear();
   merges_.clear();
+  views_.clear();
   n_partials_ = 0;
   for (const PlanEntry& entry : plan.entries) {
     params.first_slot = entry.first_slot;
-    for (int head = 0; head < n_kv_heads; ++head) {
-      const cache::KvView kv = cache.view(entry.sequence, layer, head);
-      for (int first = 0; first < entry.n_tokens; first += cache::kQueryTokens) {
-        const int row = entry.first_row + first;
-        cache::AttentionQueries queries;
-        queries.q = q + row * q_stride + static_cast<ptrdiff_t>(head) * n_group * shape_.k_dim;
-        queries.q_stride = q_stride;
-        queries.out = out + row * out_stride + static_cast<ptrdiff_t>(head) * n_group * shape_.v_dim;
-        queries.out_stride = out_stride;
-        queries.n_tokens = std::min(cache::kQueryTokens, entry.n_tokens - first);
-        queries.n_group = n_group;
-        queries.first_pos = entry.first_pos + first;
-        if (entry.n_tokens == 1)
-          plan_decode(kv, queries, params);
-        else
-          tasks_.push_back({kv, queries, params, {}, -1});
-      }
+    const int first_view = static_cast<int>(views_.size());
+    for (int head = 0; head < n_kv_heads; ++head) views_.push_back(cache.view(entry.sequence, layer, head));
+    for (int first = 0; first < entry.n_tokens; first += cache::kQueryTokens) {
+      const int row = entry.first_row + first;
+      cache::AttentionQueries queries;
+      queries.q = q + row * q_stride;
+      queries.q_stride = q_stride;
+      queries.out = out + row * out_stride;
+      queries.out_stride = out_stride;
+      queries.n_tokens = std::min(cache::kQueryTokens, entry.n_tokens - first);
+      queries.n_group = n_group;
+      queries.first_pos = entry.first_pos + first;
+      if (entry.n_tokens == 1)
+        plan_decode(queries, params, n_kv_heads);
+      else
+        for (int head = 0; head < n_kv_heads; ++head)
+          tasks_.push_back({first_view + head, 1, queries_of_head(queries, head), params, {}, -1, 0});
     }
   }
 
   pool.for_each(static_cast<int>(tasks_.size()), [&](int i, int thread) {
     const Task& task = tasks_[static_cast<size_t>(i)];
-    if (task.partial < 0) {
-      cache::attend(isa_, task.kv, task.queries, task.params, scratch(thread));
-      return;
-    }
-    for (int chunk = task.chunks.first; chunk < task.chunks.last; ++chunk) {
-      const auto at = static_cast<size_t>(task.partial + chunk - task.chunks.first) * n_group;
-      cache::attend_partial(isa_, task.kv, task.queries, task.params, chunk, m_.data() + at, l_.data() + at,
-                            o_.data() + at * shape_.v_dim, scratch(thread));
-    }
+    if (task.partial < 0)
+      cache::attend(isa_, views_[static_cast<size_t>(task.first_view)], task.queries, task.params, scratch(thread));
+    else
+      cache::attend_partial(isa_, {views_.data() + task.first_view, static_cast<size_t>(task.n_views)}, task.queries,
+                            task.params, task.chunks, partials(task.partial, n_group, task.n_chunks), scratch(thread));
   });
   pool.for_each(static_cast<int>(merges_.size()), [&](int i, int) {
     const Merge& merge = merges_[static_cast<size_t>(i)];
     const auto at = static_cast<size_t>(merge.partial) * n_group;
-    cache::attend_merge(isa_, merge.kv, merge.queries, merge.params, merge.n_chunks, m_.data() + at, l_.data() + at,
-                        o_.data() + at * shape_.v_dim);
+    cache::attend_merge(isa_, views_[static_cast<size_t>(merge.view)], merge.queries, merge.params, merge.n_chunks,
+                        m_.data() + at, l_.data() + at, o_.data() + at * shape_.v_dim);
   });
 }
 

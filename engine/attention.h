@@ -34,17 +34,20 @@ class Attention {
            cache::AttentionParams params, const float* q, ptrdiff_t q_stride, float* out, ptrdiff_t out_stride);
 
  private:
-  /// Some query tokens of one sequence and kv head; all their chunks, or (partial ≥ 0) the chunks of `chunks` only.
+  /// Some query tokens of one sequence: all chunks of one kv head, or (partial ≥ 0) of all kv heads the chunks of
+  /// `chunks` only.
   struct Task {
-    cache::KvView kv;
+    int first_view = 0;
+    int n_views = 0;
     cache::AttentionQueries queries;
     cache::AttentionParams params;
     cache::ChunkRange chunks;
-    int partial = -1;  ///< where the first chunk's partial result goes
+    int partial = -1;  ///< where the first chunk's partial result of the first head goes
+    int n_chunks = 0;  ///< partial results from one head to the next
   };
   /// Partial results to be merged.
   struct Merge {
-    cache::KvView kv;
+    int view = 0;
     cache::AttentionQueries queries;
     cache::AttentionParams params;
     int partial = 0;
@@ -52,8 +55,9 @@ class Attention {
   };
 
   float* scratch(int thread) { return scratch_.data() + static_cast<size_t>(thread) * scratch_floats_; }
-  void plan_decode(const cache::KvView& kv, const cache::AttentionQueries& queries,
-                   const cache::AttentionParams& params);
+  void plan_decode(const cache::AttentionQueries& queries, const cache::AttentionParams& params, int n_heads);
+  cache::AttentionQueries queries_of_head(cache::AttentionQueries queries, int head) const;
+  cache::AttentionPartials partials(int first, int n_rows, int head_stride);
 
   Shape shape_;
   Isa isa_;
@@ -63,6 +67,7 @@ class Attention {
   size_t scratch_floats_;
   detail::AlignedBuffer<float> scratch_;
   detail::AlignedBuffer<float> m_, l_, o_;  ///< [max_partials, max_group], the same, [max_partials, max_group, v_dim]
+  std::vector<cache::KvView> views_;
   std::vector<Task> tasks_;
   std::vector<Merge> merges_;
 };

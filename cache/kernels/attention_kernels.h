@@ -16,6 +16,19 @@ inline constexpr int kTileTokens = 16;    ///< slots of a K tile: the lanes of a
 inline constexpr int kChunkTokens = 128;  ///< slots of a chunk: the unit in which attention is summed and merged
 inline constexpr int kChunkTiles = kChunkTokens / kTileTokens;
 
+/// Memory to fetch into the cache a few lines at a time, beside other work.
+struct FetchList {
+  struct Run {
+    const std::byte* begin;
+    const std::byte* end;
+  };
+  Run runs[3 * kChunkTiles];
+  int n_runs = 0;
+  ptrdiff_t n_bytes = 0;
+
+  void clear() { n_runs = 0, n_bytes = 0; }
+};
+
 /// Queries over the slots of one chunk, all reading the same kv head.
 ///
 /// A K tile is channel by channel, 16 slots side by side. A V tile is slot by slot. Query row r = token · n_group +
@@ -23,19 +36,17 @@ inline constexpr int kChunkTiles = kChunkTokens / kTileTokens;
 /// o unspecified. Slots outside are skipped: never read as numbers, whatever they hold.
 struct AttendChunkArgs {
   const std::byte* k_tiles[kChunkTiles] = {};  ///< null before the first and after the last slot attended to
-  /// As k_tiles. score() only fetches them ahead, so null is right where there are none yet.
-  const std::byte* v_tiles[kChunkTiles] = {};
-  const std::byte* next_k_tiles[kChunkTiles] = {};  ///< those of the chunk that comes next, to fetch ahead; null: none
-  ptrdiff_t k_tile_bytes = 0;                       ///< how much of a tile to fetch
-  ptrdiff_t v_tile_bytes = 0;
+  const std::byte* v_tiles[kChunkTiles] = {};  ///< as k_tiles; read by sum_values()
+  FetchList fetch;                             ///< what to fetch ahead during score() and sum_values()
   int k_dim = 0;
   int v_dim = 0;
   int n_tokens = 0;
-  int n_group = 0;           ///< query heads that read this kv head
-  const float* q = nullptr;  ///< [n_tokens · n_group, k_dim], multiplied by the scale (one rounding), rotated for q4
-  const int* lo = nullptr;   ///< [n_tokens]
-  const int* hi = nullptr;   ///< [n_tokens], ≤ 128
-  float softcap = 0.0F;      ///< > 0: s = softcap · tanh(s / softcap)
+  int n_group = 0;  ///< query heads that read this kv head
+  /// [n_tokens · n_group · k_dim] as arrange_query() left it: multiplied by the scale (one rounding), rotated for q4.
+  const float* q = nullptr;
+  const int* lo = nullptr;              ///< [n_tokens]
+  const int* hi = nullptr;              ///< [n_tokens], ≤ 128
+  float softcap = 0.0F;                 ///< > 0: s = softcap · tanh(s / softcap)
   const float* alibi_slopes = nullptr;  ///< [n_group] or null: s = fma(−slope, pos − slot, s), after the soft cap
   const int* distance = nullptr;        ///< [n_tokens] pos − (the chunk's slot 0); read with alibi_slopes only
   float* scores = nullptr;              ///< [n_tokens · n_group, 128] from score() to sum_values(): exp(s − m)
@@ -61,6 +72,8 @@ struct AttentionKernels {
   void (*copy_k[kKvTypeCount])(const std::byte* from, int from_lane, int k_dim, std::byte* to, int to_lane);
   void (*copy_v[kKvTypeCount])(const std::byte* from, int from_row, int v_dim, std::byte* to, int to_row);
 
+  /// Puts row `row` of a call's n_rows queries, [k_dim], where the score functions of this table look for it.
+  void (*arrange_query)(const float* row_q, int row, int n_rows, int k_dim, float* q);
   /// The two halves of attention over a chunk, by the types of K and of V.
   void (*score[kKvTypeCount])(const AttendChunkArgs& args);
   void (*sum_values[kKvTypeCount])(const AttendChunkArgs& args);

@@ -4,8 +4,9 @@
 // The table of a vector ISA, to the bits of attention_ref.cpp: lanes of scores are slots, lanes of values are channels.
 // L is Lanes of lanes_avx2.h or lanes_avx512.h. Internal linkage: see there.
 //
-// Chunks are too short for the hardware's prefetchers: V is fetched while scores are computed, and the next chunk's K
-// while values are summed.
+// Chunks are too short for the hardware's prefetchers: while one is worked on, all of the next one is fetched, as evenly
+// as the work goes on. Fetching V beside scores and the next K beside sums asks for more than memory delivers, and for
+// nothing while weights are computed.
 
 #include <cstdint>
 
@@ -31,22 +32,30 @@ void for_channels(int v_dim, float* y, const float* x, F f) {
 template <typename L>
 void merge(int n_rows, int v_dim, float* m, float* l, float* o, const float* mc, const float* lc, const float* oc) {
   using V = typename L::V;
-  for (int row = 0; row < n_rows; ++row, o += v_dim, oc += v_dim) {
-    if (lc[row] == 0.0F) continue;
-    if (l[row] == 0.0F) {
-      m[row] = mc[row];
-      l[row] = lc[row];
-      for_channels<L>(v_dim, o, oc, [](V, V chunk) { return chunk; });
-      continue;
+  for (int first = 0; first < n_rows; first += 16) {
+    const int n = smaller(16, n_rows - first);
+    const V m_old = L::load_n(m + first, n);
+    const V m_chunk = L::load_n(mc + first, n);
+    const V greatest = L::select(L::less(m_old, m_chunk), m_chunk, m_old);
+    float a[16], b[16], m_new[16];
+    L::store(a, exp_lanes_to_one<L>(L::sub(m_old, greatest)));
+    L::store(b, exp_lanes_to_one<L>(L::sub(m_chunk, greatest)));
+    L::store(m_new, greatest);
+    for (int i = 0; i < n; ++i, o += v_dim, oc += v_dim) {
+      const int row = first + i;
+      if (lc[row] == 0.0F) continue;
+      if (l[row] == 0.0F) {
+        m[row] = mc[row];
+        l[row] = lc[row];
+        for_channels<L>(v_dim, o, oc, [](V, V chunk) { return chunk; });
+        continue;
+      }
+      m[row] = m_new[i];
+      l[row] = __builtin_fmaf(l[row], a[i], lc[row] * b[i]);
+      const V a_all = L::set1(a[i]);
+      const V b_all = L::set1(b[i]);
+      for_channels<L>(v_dim, o, oc, [=](V sum, V chunk) { return L::fma(sum, a_all, L::mul(chunk, b_all)); });
     }
-    const float greatest = greater(m[row], mc[row]);
-    const float a = exp_f32(m[row] - greatest);
-    const float b = exp_f32(mc[row] - greatest);
-    m[row] = greatest;
-    l[row] = __builtin_fmaf(l[row], a, lc[row] * b);
-    const V a_all = L::set1(a);
-    const V b_all = L::set1(b);
-    for_channels<L>(v_dim, o, oc, [=](V sum, V chunk) { return L::fma(sum, a_all, L::mul(chunk, b_all)); });
   }
 }
 
@@ -119,6 +128,7 @@ constexpr AttentionKernels attention_table(const char* name) {
       .load_v = {load_v_f32, load_v_f16, load_v_bf16, load_v_q8, load_v_q4, load_v_q4_plain},
       .copy_k = {copy_k_f32, copy_k_16, copy_k_16, copy_k_q8, copy_k_q4, copy_k_q4},
       .copy_v = {copy_v_f32, copy_v_16, copy_v_16, copy_v_q8, copy_v_q4, copy_v_q4},
+      .arrange_query = arrange_query,
       .score = {score<L, float>, score<L, uint16_t>, score<L, Bf16>, score<L, int8_t>, score<L, Nibble>,
                 score<L, Nibble>},
       .sum_values = {sum_values<L, float>, sum_values<L, uint16_t>, sum_values<L, Bf16>, sum_values<L, int8_t>,

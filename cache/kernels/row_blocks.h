@@ -88,52 +88,82 @@ RowBlock row_block(const AttendChunkArgs& args, int first_row, int n_rows) {
   return block;
 }
 
-/// Fetches a run of memory a few lines at a time, between other work.
+/// Bytes [begin, end) of a list of memory to fetch.
+struct FetchRange {
+  ptrdiff_t begin = 0, end = 0;
+  FetchRange part(int i, int n) const { return {begin + (end - begin) * i / n, begin + (end - begin) * (i + 1) / n}; }
+};
+
+// What goes along with dot products, with weights and with sums of values, in parts of a hundred: as their times.
+constexpr int kFetchedInDots = 40, kFetchedInScore = 55;
+FetchRange fetched_in_dots(const FetchList& list) { return {0, list.n_bytes * kFetchedInDots / 100}; }
+FetchRange fetched_in_weights(const FetchList& list) {
+  return {list.n_bytes * kFetchedInDots / 100, list.n_bytes * kFetchedInScore / 100};
+}
+FetchRange fetched_in_sums(const FetchList& list) { return {list.n_bytes * kFetchedInScore / 100, list.n_bytes}; }
+
+/// Fetches a range of a list a few lines at a time, between other work.
 template <typename L>
-class Prefetcher {
+class Fetcher {
  public:
-  Prefetcher() = default;
-  /// `bytes` from `from` (null: nothing) in about n_steps steps.
-  Prefetcher(const std::byte* from, ptrdiff_t bytes, int n_steps)
-      : at_(from), bytes_left_(from == nullptr ? 0 : bytes), step_bytes_(bytes / greater(n_steps, 1)) {}
-  void step() {
-    for (ptrdiff_t done = 0; done < step_bytes_ && bytes_left_ > 0; done += kLineBytes) {
+  /// In about n_steps steps.
+  Fetcher(const FetchList& list, FetchRange range, int n_steps)
+      : run_(list.runs), last_run_(list.runs + list.n_runs), bytes_left_(range.end - range.begin) {
+    if (bytes_left_ <= 0) return;
+    lines_per_step_ = static_cast<int>((bytes_left_ / kLineBytes + n_steps) / greater(n_steps, 1));
+    ptrdiff_t skip = range.begin;
+    for (; skip >= run_->end - run_->begin; ++run_) skip -= run_->end - run_->begin;
+    at_ = run_->begin + skip;
+  }
+  [[gnu::always_inline]] void step() {
+    if (bytes_left_ <= 0) return;
+    for (int i = 0; i < lines_per_step_; ++i) {
       L::prefetch(at_);
       at_ += kLineBytes;
       bytes_left_ -= kLineBytes;
+      if (at_ < run_->end) continue;
+      if (++run_ == last_run_) {
+        bytes_left_ = 0;
+        return;
+      }
+      at_ = run_->begin;
     }
   }
 
  private:
+  const FetchList::Run* run_;
+  const FetchList::Run* last_run_;
   const std::byte* at_ = nullptr;
   ptrdiff_t bytes_left_ = 0;
-  ptrdiff_t step_bytes_ = 0;
+  int lines_per_step_ = 0;
 };
 
-/// f(Index<R>{}, first_row) for each block of R rows; the blocks have about the same size.
+/// f(Index<R>{}, first_row, block) for each block of R rows; the blocks have about the same size.
+constexpr int n_row_blocks(int n_rows) { return (n_rows + kMaxRows - 1) / kMaxRows; }
 template <typename F>
 void for_row_blocks(int n_rows, F f) {
-  int n_blocks = (n_rows + kMaxRows - 1) / kMaxRows;
-  for (int row = 0; row < n_rows; --n_blocks) {
-    const int n = (n_rows - row + n_blocks - 1) / n_blocks;
+  const int n_blocks = n_row_blocks(n_rows);
+  for (int row = 0, block = 0; row < n_rows; ++block) {
+    const int blocks_left = n_blocks - block;
+    const int n = (n_rows - row + blocks_left - 1) / blocks_left;
     switch (n) {
       case 1:
-        f(Index<1>{}, row);
+        f(Index<1>{}, row, block);
         break;
       case 2:
-        f(Index<2>{}, row);
+        f(Index<2>{}, row, block);
         break;
       case 3:
-        f(Index<3>{}, row);
+        f(Index<3>{}, row, block);
         break;
       case 4:
-        f(Index<4>{}, row);
+        f(Index<4>{}, row, block);
         break;
       case 5:
-        f(Index<5>{}, row);
+        f(Index<5>{}, row, block);
         break;
       default:
-        f(Index<6>{}, row);
+        f(Index<6>{}, row, block);
         break;
     }
     row += n;

@@ -78,36 +78,53 @@ struct KeysOf {
   Keys<L, E> at[T];
 };
 
+/// Queries of a row block channel by channel, its rows side by side: one pointer serves all of them.
+void arrange_query(const float* row_q, int row, int n_rows, int k_dim, float* q) {
+  for_row_blocks(n_rows, [&](auto n, int first_row, int) {
+    constexpr int R = n;
+    if (row < first_row || row >= first_row + R) return;
+    float* const to = q + static_cast<ptrdiff_t>(first_row) * k_dim + (row - first_row);
+    for (int ch = 0; ch < k_dim; ++ch) to[static_cast<ptrdiff_t>(ch) * R] = row_q[ch];
+  });
+}
+
+/// sums += q · (channel first + I of T tiles). A function, not a lambda: sums that one captures end up in memory.
+template <int I, typename L, typename E, int R, int T>
+[[gnu::always_inline]] inline void add_channel(Sums<L, R, T>& sums, const KeysOf<L, E, T>& keys, const float* q,
+                                               int first) {
+  sums.add_outer([q](int r) { return q[r]; }, [&keys, first](auto t) { return keys.at[t].channel(first, Index<I>{}); });
+}
+
 /// s_j = Σ q[ch]·k_j[ch], ch ascending, of R rows and the slots of T tiles from `first_tile` on. Absent slots give
-/// nothing that is read. Meanwhile fetches value_bytes of each V tile.
+/// nothing that is read.
 template <typename L, typename E, int R, int T>
-void dot_tiles(const AttendChunkArgs& args, const RowBlock& block, int first_tile, ptrdiff_t value_bytes) {
+void dot_tiles(const AttendChunkArgs& args, const RowBlock& block, int first_tile, FetchRange fetched) {
   using V = typename L::V;
-  constexpr int kStep = Keys<L, E>::kStep;
-  constexpr int kFetchEvery = 4;  // channels
-  const float* q = args.q + static_cast<ptrdiff_t>(block.first_row) * args.k_dim;
+  constexpr int kUnrolled = 4;  // channels
   const auto keys_of = [&]<int... I>(std::integer_sequence<int, I...>) {
     return KeysOf<L, E, T>{{Keys<L, E>(args.k_tiles[first_tile + I])...}};
   };
   auto keys = keys_of(std::make_integer_sequence<int, T>{});
-  Prefetcher<L> values[T];
-  for (int t = 0; t < T; ++t)
-    values[t] = Prefetcher<L>(args.v_tiles[first_tile + t], value_bytes, args.k_dim / kFetchEvery);
+  Fetcher<L> fetcher(args.fetch, fetched, args.k_dim / kUnrolled);
+  const float* q = args.q + static_cast<ptrdiff_t>(block.first_row) * args.k_dim;
   Sums<L, R, T> sums;
   sums.set([](int, int) { return L::zero(); });
   for (int b = 0; b < n_blocks(args.k_dim); ++b) {
     unroll<T>([&](auto t) { keys.at[t].enter(b); });
-    const float* q_block = q + ptrdiff_t{b} * kBlockChannels;
     const int n = block_channels(args.k_dim, b);
-    for (int ch = 0; ch < n;) {
-      for (int t = 0; t < T; ++t) values[t].step();
-      for (const int end = smaller(n, ch + kFetchEvery); ch < end; ++ch) {
-        sums.add_outer([&](int r) { return q_block[static_cast<ptrdiff_t>(r) * args.k_dim + ch]; },
-                       [&](auto t) { return keys.at[t].channel(ch, Index<0>{}); });
-        if (kStep == 1 || ++ch == end) continue;
-        sums.add_outer([&](int r) { return q_block[static_cast<ptrdiff_t>(r) * args.k_dim + ch]; },
-                       [&](auto t) { return keys.at[t].channel(ch - 1, Index<1>{}); });
-      }
+    int ch = 0;
+    for (; ch + kUnrolled <= n; ch += kUnrolled) {
+      fetcher.step();
+      add_channel<0>(sums, keys, q, ch);
+      add_channel<1>(sums, keys, q + R, ch);
+      add_channel<2>(sums, keys, q + 2 * R, ch);
+      add_channel<3>(sums, keys, q + 3 * R, ch);
+      q += kUnrolled * R;
+    }
+    for (; ch < n; ch += 2) {
+      add_channel<0>(sums, keys, q, ch);
+      if (ch + 1 < n) add_channel<1>(sums, keys, q + R, ch);
+      q += 2 * R;
     }
   }
   float* scores = args.scores + static_cast<ptrdiff_t>(block.first_row) * kChunkTokens + first_tile * kTileTokens;
@@ -115,67 +132,102 @@ void dot_tiles(const AttendChunkArgs& args, const RowBlock& block, int first_til
 }
 
 template <typename L, typename E, int R>
-void dot_scores(const AttendChunkArgs& args, const RowBlock& block, ptrdiff_t value_bytes) {
+void dot_scores(const AttendChunkArgs& args, const RowBlock& block, FetchRange fetched) {
   constexpr int kTiles = smaller(4, L::kAccumulators / R);
   const int end = (block.any_hi + kTileTokens - 1) / kTileTokens;
   int tile = block.any_lo / kTileTokens;
-  for (; tile + kTiles <= end; tile += kTiles) dot_tiles<L, E, R, kTiles>(args, block, tile, value_bytes);
-  for (; tile < end; ++tile) dot_tiles<L, E, R, 1>(args, block, tile, value_bytes);
+  const int n_tiles = end - tile, n_calls = n_tiles / kTiles + n_tiles % kTiles;
+  for (int call = 0; call < n_calls; ++call) {
+    if (tile + kTiles <= end) {
+      dot_tiles<L, E, R, kTiles>(args, block, tile, fetched.part(call, n_calls));
+      tile += kTiles;
+    } else {
+      dot_tiles<L, E, R, 1>(args, block, tile, fetched.part(call, n_calls));
+      ++tile;
+    }
+  }
 }
 
-/// Soft cap and ALiBi, then p_j = exp(s_j − m) in place.
+/// Soft cap and ALiBi for 16 scores of a row.
 template <typename L>
-void weigh(const AttendChunkArgs& args, int row, int lo, int hi) {
+typename L::V adjust(const AttendChunkArgs& args, int row, int tile, typename L::V s) {
   using V = typename L::V;
-  if (lo >= hi) {
-    args.m[row] = -__builtin_inff();
-    args.l[row] = 0.0F;
-    return;
+  if (args.softcap > 0.0F) {
+    const V cap = L::set1(args.softcap);
+    s = L::mul(cap, tanh_lanes<L>(L::div(s, cap)));
   }
-  float* scores = args.scores + static_cast<ptrdiff_t>(row) * kChunkTokens;
-  const int first_tile = lo / kTileTokens;
-  const int end = (hi + kTileTokens - 1) / kTileTokens;
-  const auto attended = [lo, hi](int tile) {
-    return L::range(greater(0, lo - tile * kTileTokens), smaller(kTileTokens, hi - tile * kTileTokens));
+  if (args.alibi_slopes != nullptr) {
+    const V distance = L::sub(L::set1(static_cast<float>(args.distance[row / args.n_group])),
+                              L::count_from(tile * kTileTokens));  // whole numbers: exact
+    s = L::fma(L::set1(-args.alibi_slopes[row % args.n_group]), distance, s);
+  }
+  return s;
+}
+
+/// Soft cap and ALiBi, then p_j = exp(s_j − m) in place. Each pass goes over all rows, so that one row's chain of
+/// operations runs beside the others'.
+template <typename L, int R>
+void weigh(const AttendChunkArgs& args, const RowBlock& block, FetchRange fetched) {
+  using V = typename L::V;
+  const V least = L::set1(-__builtin_inff());
+  const bool adjusts = args.softcap > 0.0F || args.alibi_slopes != nullptr;
+  float* const scores = args.scores + static_cast<ptrdiff_t>(block.first_row) * kChunkTokens;
+  // f(scores of a tile, tile, function that replaces lanes that aren't attended to) for each tile of a row.
+  const auto for_tiles = [&block, scores ](int r, auto f) __attribute__((always_inline)) {
+    const int lo = block.lo[r], hi = block.hi[r];
+    if (lo >= hi) return;
+    float* const at = scores + ptrdiff_t{r} * kChunkTokens;
+    const auto edge = [&](int tile) {
+      const auto attended =
+          L::range(greater(0, lo - tile * kTileTokens), smaller(kTileTokens, hi - tile * kTileTokens));
+      f(at + tile * kTileTokens, tile, [attended](V s, V otherwise) { return L::select(attended, s, otherwise); });
+    };
+    int tile = lo / kTileTokens;
+    if (lo % kTileTokens != 0) edge(tile++);
+    for (; (tile + 1) * kTileTokens <= hi; ++tile) f(at + tile * kTileTokens, tile, [](V s, V) { return s; });
+    if (tile * kTileTokens < hi) edge(tile);
   };
 
-  const V least = L::set1(-__builtin_inff());
-  V greatest = least;
-  for (int tile = first_tile; tile < end; ++tile) {
-    V s = L::load(scores + tile * kTileTokens);
-    if (args.softcap > 0.0F) {
-      const V cap = L::set1(args.softcap);
-      s = L::mul(cap, tanh_lanes<L>(L::div(s, cap)));
-    }
-    if (args.alibi_slopes != nullptr) {
-      const V distance = L::sub(L::set1(static_cast<float>(args.distance[row / args.n_group])),
-                                L::count_from(tile * kTileTokens));  // whole numbers: exact
-      s = L::fma(L::set1(-args.alibi_slopes[row % args.n_group]), distance, s);
-    }
-    L::store(scores + tile * kTileTokens, s);
-    greatest = L::max(greatest, L::select(attended(tile), s, least));
+  Fetcher<L> fetcher(args.fetch, fetched, R * kChunkTiles);
+  float m[R];
+  for (int r = 0; r < R; ++r) {
+    V greatest = least;
+    for_tiles(r, [&](float* at, int tile, auto attended) {
+      V s = L::load(at);
+      if (adjusts) {
+        s = adjust<L>(args, block.first_row + r, tile, s);
+        L::store(at, s);
+      }
+      greatest = L::max(greatest, attended(s, least));
+    });
+    m[r] = L::greatest(greatest) + 0.0F;  // −0 becomes +0: the order of the maximum can't show
   }
-  const float m = L::greatest(greatest) + 0.0F;  // −0 becomes +0: the order of the maximum can't show
-
-  V sums = L::zero();
-  for (int tile = first_tile; tile < end; ++tile) {
-    const V s = L::load(scores + tile * kTileTokens);
-    const V p = L::select(attended(tile), exp_lanes<L>(L::sub(s, L::set1(m))), L::zero());
-    L::store(scores + tile * kTileTokens, p);
-    sums = L::add(sums, p);  // + 0 changes no sum: none is −0
+  V sums[R];
+  for (int r = 0; r < R; ++r) {
+    const V m_all = L::set1(m[r]);
+    V sum = L::zero();
+    for_tiles(r, [&](float* at, int, auto attended) {
+      fetcher.step();
+      const V p = attended(exp_lanes_to_one<L>(L::sub(L::load(at), m_all)), L::zero());
+      L::store(at, p);
+      sum = L::add(sum, p);  // + 0 changes no sum: none is −0
+    });
+    sums[r] = sum;
   }
-  args.m[row] = m;
-  args.l[row] = L::tree_sum(sums);
+  for (int r = 0; r < R; ++r) {
+    args.m[block.first_row + r] = m[r];  // −inf where nothing is attended to, and then l is 0
+    args.l[block.first_row + r] = L::tree_sum(sums[r]);
+  }
 }
 
 template <typename L, typename E>
 void score(const AttendChunkArgs& args) {
-  for_row_blocks(args.n_tokens * args.n_group, [&args](auto n_rows, int first_row) {
-    constexpr int R = n_rows;
+  const int n_rows = args.n_tokens * args.n_group, n_blocks = n_row_blocks(n_rows);
+  for_row_blocks(n_rows, [&args, n_blocks](auto n, int first_row, int i) {
+    constexpr int R = n;
     const RowBlock block = row_block(args, first_row, R);
-    const ptrdiff_t value_bytes = first_row == 0 ? args.v_tile_bytes : 0;  // later rows find everything in the cache
-    if (block.any_lo < block.any_hi) dot_scores<L, E, R>(args, block, value_bytes);
-    for (int r = 0; r < R; ++r) weigh<L>(args, first_row + r, block.lo[r], block.hi[r]);
+    if (block.any_lo < block.any_hi) dot_scores<L, E, R>(args, block, fetched_in_dots(args.fetch).part(i, n_blocks));
+    weigh<L, R>(args, block, fetched_in_weights(args.fetch).part(i, n_blocks));
   });
 }
 

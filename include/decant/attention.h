@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 #include "decant/dtype.h"
 #include "decant/isa.h"
@@ -105,14 +106,27 @@ struct ChunkRange {
 };
 ChunkRange attended_chunks(const AttentionQueries& queries, const AttentionParams& params);
 
-/// The first of two parts of attend(), so that many threads can share one long sequence: one chunk's partial result.
-/// Same operations, same bits. Reads no field of `queries` that has to do with outputs.
+/// Where partial results of one or more kv heads go: that of head h and the i-th chunk to row (h · head_stride + i) ·
+/// n_rows.
+struct AttentionPartials {
+  float* m = nullptr;         ///< [n_rows] a result: greatest score
+  float* l = nullptr;         ///< [n_rows]: sum of exponentials
+  float* o = nullptr;         ///< [n_rows, v_dim]: sum of weighted values
+  ptrdiff_t head_stride = 0;  ///< results from one head to the next
+};
+
+/// The first of two parts of attend(), so that many threads can share one long sequence: the partial results of some
+/// chunks of one or more kv heads of a layer. Same operations, same bits. While one chunk is worked on, the next one is
+/// fetched, that of the next head too: give each call a megabyte or so.
 ///
-/// chunk  one of attended_chunks()
-/// m, l   [n_rows] out: greatest score; sum of exponentials
-/// o      [n_rows, v_dim] out: sum of weighted values
-void attend_partial(Isa isa, const KvView& kv, const AttentionQueries& queries, const AttentionParams& params,
-                    int chunk, float* m, float* l, float* o, float* scratch);
+/// heads    views of consecutive kv heads of one sequence and layer
+/// queries  those of heads[0]; those of heads[h] begin h · n_group heads later. No field that has to do with outputs is
+///          read.
+/// params   alibi_slopes: of all heads, [heads.size() · n_group]
+/// chunks   some of attended_chunks()
+void attend_partial(Isa isa, std::span<const KvView> heads, const AttentionQueries& queries,
+                    const AttentionParams& params, ChunkRange chunks, const AttentionPartials& partials,
+                    float* scratch);
 
 /// The second part: merges the partial results of n_chunks ≥ 1 consecutive chunks, which lie one after the other in m,
 /// l and o, ascending, into the first, and writes queries.out and queries.lse. Of `kv` only v_dim, v_type and v_in_k

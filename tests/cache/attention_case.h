@@ -151,8 +151,10 @@ inline Outputs run_in_parts(Isa isa, const cache::KvView& kv, const Group& group
   std::vector<float> m(n_chunks * n_rows), l(n_chunks * n_rows), o(n_chunks * n_rows * kv.v_dim);
   const auto scratch = scratch_for(group, kv);
   for (size_t i = n_chunks; i-- > 0;)  // in any order
-    cache::attend_partial(isa, kv, queries, group.params, chunks.first + static_cast<int>(i), m.data() + i * n_rows,
-                          l.data() + i * n_rows, o.data() + i * n_rows * kv.v_dim, scratch->data());
+    cache::attend_partial(isa, {&kv, 1}, queries, group.params,
+                          {chunks.first + static_cast<int>(i), chunks.first + static_cast<int>(i) + 1},
+                          {m.data() + i * n_rows, l.data() + i * n_rows, o.data() + i * n_rows * kv.v_dim, 0},
+                          scratch->data());
   cache::attend_merge(isa, kv, queries, group.params, static_cast<int>(n_chunks), m.data(), l.data(), o.data());
   return result;
 }

@@ -22,10 +22,12 @@ using test::kSlopes;
 using test::Outputs;
 using test::PagedHead;
 using test::params_of;
+using test::queries_of;
 using test::random_floats;
 using test::run;
 using test::run_in_parts;
 using test::same;
+using test::scratch_for;
 
 TEST_CASE("attention: values (1,2), (3,0), (4,5) with weights 0.1, 0.6, 0.3 give (3.1, 1.7)") {
   const double weights[] = {0.1, 0.6, 0.3};
@@ -126,6 +128,46 @@ TEST_CASE("attention: several queries at once give the bits of one by one, acros
         }
         CHECK(same(alone, together));
       }
+}
+
+TEST_CASE("attention: runs of chunks of several heads, merged head by head, give the bits of each head alone") {
+  constexpr int kHeads = 3, kGroup = 3, kDim = 40, kLen = 700, kChunks = 6, kRows = kGroup;
+  for (const Isa isa : available_isas())
+    for (int t = 0; t < kKvTypeCount; ++t) {
+      CAPTURE(std::string(to_string(isa)));
+      CAPTURE(t);
+      const auto type = static_cast<KvType>(t);
+      std::vector<PagedHead> heads;
+      std::vector<KvView> views;
+      for (int h = 0; h < kHeads; ++h) {
+        heads.emplace_back(attention_kernels(isa), HeadShape{type, type, kDim, kDim}, 32, kLen);
+        REQUIRE(heads.back().write_rows(random_floats(size_t{kLen} * kDim, 10U + static_cast<uint32_t>(h)),
+                                        random_floats(size_t{kLen} * kDim, 20U + static_cast<uint32_t>(h)), 0, kLen));
+        views.push_back(heads.back().view());
+      }
+      const std::vector<float> q = random_floats(size_t{kHeads} * kGroup * kDim, 5);
+      const AttentionParams params{.scale = 0.3F, .softcap = 9.0F, .alibi_slopes = kSlopes};
+      std::vector<float> m(size_t{kHeads} * kChunks * kRows), l(m.size()), o(m.size() * kDim);
+      const Group first{.n_group = kGroup, .first_pos = kLen - 1, .q = q, .params = params};
+      Outputs result;
+      AttentionQueries queries = queries_of(first, views[0], result);
+      for (const ChunkRange chunks : {ChunkRange{4, 6}, ChunkRange{0, 1}, ChunkRange{1, 4}}) {
+        const ptrdiff_t row = ptrdiff_t{chunks.first} * kRows;
+        attend_partial(isa, views, queries, params, chunks,
+                       {m.data() + row, l.data() + row, o.data() + row * kDim, kChunks},
+                       scratch_for(first, views[0])->data());
+      }
+      for (int h = 0; h < kHeads; ++h) {
+        Group group = first;
+        group.q.assign(q.begin() + ptrdiff_t{h} * kGroup * kDim, q.begin() + ptrdiff_t{h + 1} * kGroup * kDim);
+        group.params.alibi_slopes = kSlopes + ptrdiff_t{h} * kGroup;
+        queries = queries_of(group, views[static_cast<size_t>(h)], result);
+        const ptrdiff_t row = ptrdiff_t{h} * kChunks * kRows;
+        attend_merge(isa, views[static_cast<size_t>(h)], queries, group.params, kChunks, m.data() + row, l.data() + row,
+                     o.data() + row * kDim);
+        CHECK(same(result, run(isa, views[static_cast<size_t>(h)], group)));
+      }
+    }
 }
 
 TEST_CASE("attention: slots behind a window are never read as numbers and may be gone") {

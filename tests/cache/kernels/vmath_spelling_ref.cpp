@@ -22,6 +22,6 @@ void tanh_all(const float* x, int n, float* y) { each(x, n, y, kernels::tanh_f32
 
 }  // namespace
 
-constinit const VmathSpelling DECANT_VMATH_SPELLING = {exp_all, tanh_all};
+constinit const VmathSpelling DECANT_VMATH_SPELLING = {exp_all, exp_all, tanh_all};
 
 }  // namespace decant::test

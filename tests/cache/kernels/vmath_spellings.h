@@ -6,6 +6,7 @@ namespace decant::test {
 // The f32 functions of each spelling, over n values (a multiple of 16), each compiled with the flags of its ISA.
 struct VmathSpelling {
   void (*exp)(const float* x, int n, float* y);
+  void (*exp_to_one)(const float* x, int n, float* y);  // for x ≤ 0 and quiet NaNs only
   void (*tanh)(const float* x, int n, float* y);
 };
 

@@ -74,6 +74,17 @@ TEST_CASE("vmath: exp and tanh have the same bits in every spelling, over all of
   }
 }
 
+TEST_CASE("vmath: exp for what is not positive has the bits of exp") {
+  std::vector<float> x = arguments(997);
+  for (float& value : x)
+    value = value > 0.0F ? -value : value + 0.0F;  // a sum, as all arguments of that function are: no signalling NaN
+  const std::vector<float> expected = apply(kVmathReferenceFma, &VmathSpelling::exp, x);
+  for (const Isa isa : available_isas()) {
+    CAPTURE(std::string(to_string(isa)));
+    CHECK(same_bits(apply(spelling(isa), &VmathSpelling::exp_to_one, x), expected));
+  }
+}
+
 TEST_CASE("vmath: a CPU without FMA gets the same bits") {
   const std::vector<float> x = arguments(99991);
   for (const Function f : {&VmathSpelling::exp, &VmathSpelling::tanh})
