@@ -72,29 +72,45 @@ struct Place {
   int chunk = 0;
 };
 
-void add_run(FetchList& list, const std::byte* tile, size_t bytes) {
-  if (tile == nullptr) return;
-  list.n_bytes += static_cast<ptrdiff_t>(bytes);
-  if (list.n_runs > 0 && list.runs[list.n_runs - 1].end == tile)
-    list.runs[list.n_runs - 1].end += bytes;
-  else
-    list.runs[list.n_runs++] = {tile, tile + bytes};
+/// f(block, its first tile among those of the chunk, first tile within the block, number of tiles) for each block that
+/// has some of the tiles [first, last) of a chunk. One division for all of them. A block may be null.
+template <typename F>
+void for_blocks(const KvView& kv, int chunk, int first, int last, F f) {
+  const int per_block = kv.block_tokens / kTileTokens;
+  int block = (chunk * kChunkTiles + first) / per_block;
+  int within = (chunk * kChunkTiles + first) - block * per_block;
+  for (int i = first; i < last; ++block, within = 0) {
+    const int n = std::min(last - i, per_block - within);
+    f(block < kv.first_block ? nullptr : kv.blocks[block - kv.first_block], i, within, n);
+    i += n;
+  }
 }
 
-/// The tiles of a chunk that hold written slots.
-ChunkRange tiles_of(const KvView& kv, int chunk) {
-  return {chunk * kChunkTiles, std::min((chunk + 1) * kChunkTiles, (kv.len + kTileTokens - 1) / kTileTokens)};
+void add_run(FetchList& list, const std::byte* from, size_t bytes) {
+  list.runs[list.n_runs++] = {from, from + bytes};
+  list.n_bytes += static_cast<ptrdiff_t>(bytes);
+}
+
+/// Tiles of a chunk that hold slots.
+int n_tiles(const KvView& kv, int chunk) {
+  return std::min(kChunkTiles, (kv.len - chunk * kChunkTokens + kTileTokens - 1) / kTileTokens);
 }
 
 void add_keys(const KvView& kv, int chunk, FetchList& list) {
-  const ChunkRange tiles = tiles_of(kv, chunk);
-  for (int i = tiles.first; i < tiles.last; ++i) add_run(list, kv.k_tile(i), kv.k_tile_bytes);
+  for_blocks(kv, chunk, 0, n_tiles(kv, chunk), [&](const std::byte* block, int, int within, int n) {
+    if (block != nullptr)
+      add_run(list, block + kv.k_offset + static_cast<size_t>(within) * kv.k_tile_bytes,
+              static_cast<size_t>(n) * kv.k_tile_bytes);
+  });
 }
 
 void add_values(const KvView& kv, int chunk, FetchList& list) {
   if (kv.v_in_k) return;
-  const ChunkRange tiles = tiles_of(kv, chunk);
-  for (int i = tiles.first; i < tiles.last; ++i) add_run(list, kv.v_tile(i), kv.v_tile_bytes);
+  for_blocks(kv, chunk, 0, n_tiles(kv, chunk), [&](const std::byte* block, int, int within, int n) {
+    if (block != nullptr)
+      add_run(list, block + kv.v_offset + static_cast<size_t>(within) * kv.v_tile_bytes,
+              static_cast<size_t>(n) * kv.v_tile_bytes);
+  });
 }
 
 /// What is the same for every chunk of a call.
@@ -147,12 +163,18 @@ class ChunkWalk {
       distance_[t] = pos - begin;
       if (lo_[t] < hi_[t]) all = {std::min(all.first, lo_[t]), std::max(all.last, hi_[t])};
     }
-    const int first_tile = chunk * kChunkTiles;
-    for (int i = 0; i < kChunkTiles; ++i) {
-      const bool attended = i * kTileTokens < all.last && (i + 1) * kTileTokens > all.first;
-      args_.k_tiles[i] = attended ? kv_.k_tile(first_tile + i) : nullptr;
-      args_.v_tiles[i] = attended && !kv_.v_in_k ? kv_.v_tile(first_tile + i) : nullptr;
-    }
+    std::fill_n(args_.k_tiles, kChunkTiles, nullptr);
+    std::fill_n(args_.v_tiles, kChunkTiles, nullptr);
+    const int last_tile = (all.last + kTileTokens - 1) / kTileTokens;
+    for_blocks(kv_, chunk, all.first / kTileTokens, last_tile, [this](std::byte* block, int i, int within, int n) {
+      if (block == nullptr) return;
+      const std::byte* k = block + kv_.k_offset + static_cast<size_t>(within) * kv_.k_tile_bytes;
+      const std::byte* v = block + kv_.v_offset + static_cast<size_t>(within) * kv_.v_tile_bytes;
+      for (const int end = i + n; i < end; ++i, k += kv_.k_tile_bytes, v += kv_.v_tile_bytes) {
+        args_.k_tiles[i] = k;
+        args_.v_tiles[i] = kv_.v_in_k ? nullptr : v;
+      }
+    });
     plan_fetches(chunk, next);
     args_.m = m;
     args_.l = l;

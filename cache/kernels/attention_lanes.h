@@ -4,9 +4,9 @@
 // The table of a vector ISA, to the bits of attention_ref.cpp: lanes of scores are slots, lanes of values are channels.
 // L is Lanes of lanes_avx2.h or lanes_avx512.h. Internal linkage: see there.
 //
-// Chunks are too short for the hardware's prefetchers: while one is worked on, all of the next one is fetched, as evenly
-// as the work goes on. Fetching V beside scores and the next K beside sums asks for more than memory delivers, and for
-// nothing while weights are computed.
+// Chunks are too short for the hardware's prefetchers: while one is worked on, all of the next one is fetched, as
+// evenly as the work goes on. Fetching V beside scores and the next K beside sums asks for more than memory delivers,
+// and for nothing while weights are computed.
 
 #include <cstdint>
 

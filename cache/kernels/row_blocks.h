@@ -74,8 +74,9 @@ struct RowBlock {
 RowBlock row_block(const AttendChunkArgs& args, int first_row, int n_rows) {
   RowBlock block;
   block.first_row = first_row;
-  for (int r = 0; r < n_rows; ++r) {
-    const int token = (first_row + r) / args.n_group;
+  int token = first_row / args.n_group;
+  for (int r = 0, head = first_row % args.n_group; r < n_rows; ++r, ++head) {
+    if (head == args.n_group) head = 0, ++token;
     const int lo = block.lo[r] = args.lo[token];
     const int hi = block.hi[r] = args.hi[token];
     block.all_lo = greater(block.all_lo, lo);
@@ -88,82 +89,69 @@ RowBlock row_block(const AttendChunkArgs& args, int first_row, int n_rows) {
   return block;
 }
 
-/// Bytes [begin, end) of a list of memory to fetch.
-struct FetchRange {
-  ptrdiff_t begin = 0, end = 0;
-  FetchRange part(int i, int n) const { return {begin + (end - begin) * i / n, begin + (end - begin) * (i + 1) / n}; }
-};
-
-// What goes along with dot products, with weights and with sums of values, in parts of a hundred: as their times.
-constexpr int kFetchedInDots = 40, kFetchedInScore = 55;
-FetchRange fetched_in_dots(const FetchList& list) { return {0, list.n_bytes * kFetchedInDots / 100}; }
-FetchRange fetched_in_weights(const FetchList& list) {
-  return {list.n_bytes * kFetchedInDots / 100, list.n_bytes * kFetchedInScore / 100};
-}
-FetchRange fetched_in_sums(const FetchList& list) { return {list.n_bytes * kFetchedInScore / 100, list.n_bytes}; }
-
-/// Fetches a range of a list a few lines at a time, between other work.
+/// Fetches a list a few lines at a time, between other work.
 template <typename L>
 class Fetcher {
  public:
-  /// In about n_steps steps.
-  Fetcher(const FetchList& list, FetchRange range, int n_steps)
-      : run_(list.runs), last_run_(list.runs + list.n_runs), bytes_left_(range.end - range.begin) {
-    if (bytes_left_ <= 0) return;
-    lines_per_step_ = static_cast<int>((bytes_left_ / kLineBytes + n_steps) / greater(n_steps, 1));
-    ptrdiff_t skip = range.begin;
-    for (; skip >= run_->end - run_->begin; ++run_) skip -= run_->end - run_->begin;
-    at_ = run_->begin + skip;
+  /// What is left of the list after its first `skip` bytes.
+  Fetcher(const FetchList& list, ptrdiff_t skip) : run_(list.runs), last_run_(list.runs + list.n_runs) {
+    for (; run_ != last_run_ && skip >= run_->end - run_->begin; ++run_) skip -= run_->end - run_->begin;
+    enter(skip);
   }
-  [[gnu::always_inline]] void step() {
-    if (bytes_left_ <= 0) return;
-    for (int i = 0; i < lines_per_step_; ++i) {
+  [[gnu::always_inline]] void step(int n_lines) {
+    for (; n_lines > 0 && at_ != nullptr; --n_lines) {
       L::prefetch(at_);
       at_ += kLineBytes;
-      bytes_left_ -= kLineBytes;
-      if (at_ < run_->end) continue;
-      if (++run_ == last_run_) {
-        bytes_left_ = 0;
-        return;
-      }
-      at_ = run_->begin;
+      if (at_ < end_) continue;
+      ++run_;
+      enter(0);
     }
   }
 
  private:
+  void enter(ptrdiff_t skip) {
+    at_ = run_ == last_run_ ? nullptr : run_->begin + skip;
+    end_ = run_ == last_run_ ? nullptr : run_->end;
+  }
+
   const FetchList::Run* run_;
   const FetchList::Run* last_run_;
-  const std::byte* at_ = nullptr;
-  ptrdiff_t bytes_left_ = 0;
-  int lines_per_step_ = 0;
+  const std::byte* at_;
+  const std::byte* end_;
 };
 
-/// f(Index<R>{}, first_row, block) for each block of R rows; the blocks have about the same size.
+// How much of a list is fetched beside dot products, weights and sums of values, in parts of a hundred: as their times.
+constexpr int kFetchedInDots = 40, kFetchedInWeights = 15, kFetchedInSums = 45;
+/// Lines a step to fetch `percent` of a list in n_steps.
+inline int lines_per_step(const FetchList& list, int percent, int n_steps) {
+  const auto n_lines = static_cast<uint32_t>(list.n_bytes * percent / (100 * kLineBytes));
+  return list.n_bytes == 0 ? 0 : static_cast<int>(n_lines / static_cast<uint32_t>(greater(n_steps, 1)) + 1);
+}
+
+/// f(Index<R>{}, first_row) for each block of R rows; the blocks have about the same size.
 constexpr int n_row_blocks(int n_rows) { return (n_rows + kMaxRows - 1) / kMaxRows; }
 template <typename F>
 void for_row_blocks(int n_rows, F f) {
-  const int n_blocks = n_row_blocks(n_rows);
-  for (int row = 0, block = 0; row < n_rows; ++block) {
-    const int blocks_left = n_blocks - block;
+  for (int row = 0, blocks_left = n_row_blocks(n_rows); row < n_rows; --blocks_left) {
     const int n = (n_rows - row + blocks_left - 1) / blocks_left;
     switch (n) {
       case 1:
-        f(Index<1>{}, row, block);
+        f(Index<1>{}, row);
         break;
       case 2:
-        f(Index<2>{}, row, block);
+        f(Index<2>{}, row);
         break;
       case 3:
-        f(Index<3>{}, row, block);
+        f(Index<3>{}, row);
         break;
       case 4:
-        f(Index<4>{}, row, block);
+        f(Index<4>{}, row);
         break;
       case 5:
-        f(Index<5>{}, row, block);
+        f(Index<5>{}, row);
         break;
       default:
-        f(Index<6>{}, row, block);
+        f(Index<6>{}, row);
         break;
     }
     row += n;

@@ -80,13 +80,15 @@ struct KeysOf {
 
 /// Queries of a row block channel by channel, its rows side by side: one pointer serves all of them.
 void arrange_query(const float* row_q, int row, int n_rows, int k_dim, float* q) {
-  for_row_blocks(n_rows, [&](auto n, int first_row, int) {
+  for_row_blocks(n_rows, [&](auto n, int first_row) {
     constexpr int R = n;
     if (row < first_row || row >= first_row + R) return;
     float* const to = q + static_cast<ptrdiff_t>(first_row) * k_dim + (row - first_row);
     for (int ch = 0; ch < k_dim; ++ch) to[static_cast<ptrdiff_t>(ch) * R] = row_q[ch];
   });
 }
+
+constexpr int kUnrolled = 4;  // channels
 
 /// sums += q · (channel first + I of T tiles). A function, not a lambda: sums that one captures end up in memory.
 template <int I, typename L, typename E, int R, int T>
@@ -98,14 +100,13 @@ template <int I, typename L, typename E, int R, int T>
 /// s_j = Σ q[ch]·k_j[ch], ch ascending, of R rows and the slots of T tiles from `first_tile` on. Absent slots give
 /// nothing that is read.
 template <typename L, typename E, int R, int T>
-void dot_tiles(const AttendChunkArgs& args, const RowBlock& block, int first_tile, FetchRange fetched) {
+void dot_tiles(const AttendChunkArgs& args, const RowBlock& block, int first_tile, Fetcher<L>& fetcher, int lines) {
   using V = typename L::V;
-  constexpr int kUnrolled = 4;  // channels
   const auto keys_of = [&]<int... I>(std::integer_sequence<int, I...>) {
     return KeysOf<L, E, T>{{Keys<L, E>(args.k_tiles[first_tile + I])...}};
   };
   auto keys = keys_of(std::make_integer_sequence<int, T>{});
-  Fetcher<L> fetcher(args.fetch, fetched, args.k_dim / kUnrolled);
+  Fetcher<L> fetch = fetcher;  // a copy, to be kept in registers
   const float* q = args.q + static_cast<ptrdiff_t>(block.first_row) * args.k_dim;
   Sums<L, R, T> sums;
   sums.set([](int, int) { return L::zero(); });
@@ -114,7 +115,7 @@ void dot_tiles(const AttendChunkArgs& args, const RowBlock& block, int first_til
     const int n = block_channels(args.k_dim, b);
     int ch = 0;
     for (; ch + kUnrolled <= n; ch += kUnrolled) {
-      fetcher.step();
+      fetch.step(lines);
       add_channel<0>(sums, keys, q, ch);
       add_channel<1>(sums, keys, q + R, ch);
       add_channel<2>(sums, keys, q + 2 * R, ch);
@@ -127,25 +128,20 @@ void dot_tiles(const AttendChunkArgs& args, const RowBlock& block, int first_til
       q += 2 * R;
     }
   }
+  fetcher = fetch;
   float* scores = args.scores + static_cast<ptrdiff_t>(block.first_row) * kChunkTokens + first_tile * kTileTokens;
   sums.get([&](int r, int t, V sum) { L::store(scores + r * kChunkTokens + t * kTileTokens, sum); });
 }
 
 template <typename L, typename E, int R>
-void dot_scores(const AttendChunkArgs& args, const RowBlock& block, FetchRange fetched) {
+void dot_scores(const AttendChunkArgs& args, const RowBlock& block, Fetcher<L>& fetcher, int n_blocks) {
   constexpr int kTiles = smaller(4, L::kAccumulators / R);
   const int end = (block.any_hi + kTileTokens - 1) / kTileTokens;
   int tile = block.any_lo / kTileTokens;
-  const int n_tiles = end - tile, n_calls = n_tiles / kTiles + n_tiles % kTiles;
-  for (int call = 0; call < n_calls; ++call) {
-    if (tile + kTiles <= end) {
-      dot_tiles<L, E, R, kTiles>(args, block, tile, fetched.part(call, n_calls));
-      tile += kTiles;
-    } else {
-      dot_tiles<L, E, R, 1>(args, block, tile, fetched.part(call, n_calls));
-      ++tile;
-    }
-  }
+  const int n_steps = (end - tile + kTiles - 1) / kTiles * (args.k_dim / kUnrolled);
+  const int lines = lines_per_step(args.fetch, kFetchedInDots, n_steps * n_blocks);
+  for (; tile + kTiles <= end; tile += kTiles) dot_tiles<L, E, R, kTiles>(args, block, tile, fetcher, lines);
+  for (; tile < end; ++tile) dot_tiles<L, E, R, 1>(args, block, tile, fetcher, lines);
 }
 
 /// Soft cap and ALiBi for 16 scores of a row.
@@ -167,7 +163,7 @@ typename L::V adjust(const AttendChunkArgs& args, int row, int tile, typename L:
 /// Soft cap and ALiBi, then p_j = exp(s_j − m) in place. Each pass goes over all rows, so that one row's chain of
 /// operations runs beside the others'.
 template <typename L, int R>
-void weigh(const AttendChunkArgs& args, const RowBlock& block, FetchRange fetched) {
+void weigh(const AttendChunkArgs& args, const RowBlock& block, Fetcher<L>& fetcher, int lines) {
   using V = typename L::V;
   const V least = L::set1(-__builtin_inff());
   const bool adjusts = args.softcap > 0.0F || args.alibi_slopes != nullptr;
@@ -188,7 +184,6 @@ void weigh(const AttendChunkArgs& args, const RowBlock& block, FetchRange fetche
     if (tile * kTileTokens < hi) edge(tile);
   };
 
-  Fetcher<L> fetcher(args.fetch, fetched, R * kChunkTiles);
   float m[R];
   for (int r = 0; r < R; ++r) {
     V greatest = least;
@@ -207,7 +202,7 @@ void weigh(const AttendChunkArgs& args, const RowBlock& block, FetchRange fetche
     const V m_all = L::set1(m[r]);
     V sum = L::zero();
     for_tiles(r, [&](float* at, int, auto attended) {
-      fetcher.step();
+      fetcher.step(lines);
       const V p = attended(exp_lanes_to_one<L>(L::sub(L::load(at), m_all)), L::zero());
       L::store(at, p);
       sum = L::add(sum, p);  // + 0 changes no sum: none is −0
@@ -223,11 +218,13 @@ void weigh(const AttendChunkArgs& args, const RowBlock& block, FetchRange fetche
 template <typename L, typename E>
 void score(const AttendChunkArgs& args) {
   const int n_rows = args.n_tokens * args.n_group, n_blocks = n_row_blocks(n_rows);
-  for_row_blocks(n_rows, [&args, n_blocks](auto n, int first_row, int i) {
+  Fetcher<L> fetcher(args.fetch, 0);
+  const int lines = lines_per_step(args.fetch, kFetchedInWeights, n_rows * kChunkTiles);
+  for_row_blocks(n_rows, [&](auto n, int first_row) {
     constexpr int R = n;
     const RowBlock block = row_block(args, first_row, R);
-    if (block.any_lo < block.any_hi) dot_scores<L, E, R>(args, block, fetched_in_dots(args.fetch).part(i, n_blocks));
-    weigh<L, R>(args, block, fetched_in_weights(args.fetch).part(i, n_blocks));
+    if (block.any_lo < block.any_hi) dot_scores<L, E, R>(args, block, fetcher, n_blocks);
+    weigh<L, R>(args, block, fetcher, lines);
   });
 }
 

@@ -131,7 +131,7 @@ class Values<L, Nibble, C, kPartial> {
 /// channels.
 template <typename L, typename E, int R, int C, bool kPartial>
 void add_slots(const AttendChunkArgs& args, int first_row, const ChannelRun& run, int lo, int hi, bool from_zero,
-               FetchRange fetched) {
+               Fetcher<L>& fetcher, int lines) {
   using V = typename L::V;
   const float* p = args.scores + static_cast<ptrdiff_t>(first_row) * kChunkTokens;
   float* o = args.o + static_cast<ptrdiff_t>(first_row) * run.v_dim + run.first_ch;
@@ -142,17 +142,18 @@ void add_slots(const AttendChunkArgs& args, int first_row, const ChannelRun& run
     return kPartial && c == C - 1 ? L::load_n(from, run.n_last) : L::load(from);
   });
   Values<L, E, C, kPartial> values(run);
-  Fetcher<L> fetcher(args.fetch, fetched, hi - lo);
+  Fetcher<L> fetch = fetcher;  // a copy, to be kept in registers
   for (int j = lo; j < hi;) {
     const int tile = j / kTileTokens;
     const int tile_end = smaller(hi, (tile + 1) * kTileTokens);
     values.enter(args.v_tiles[tile]);
     for (; j < tile_end; ++j) {
-      fetcher.step();
+      fetch.step(lines);
       values.at_slot(j % kTileTokens);
       sums.add_outer([&](int r) { return p[r * kChunkTokens + j]; }, [&](auto c) { return values.channels(c); });
     }
   }
+  fetcher = fetch;
   sums.get([&](int r, int c, V sum) {
     float* to = o + static_cast<ptrdiff_t>(r) * run.v_dim + c * 16;
     if (kPartial && c == C - 1)
@@ -165,17 +166,17 @@ void add_slots(const AttendChunkArgs& args, int first_row, const ChannelRun& run
 /// All slots of a block's rows, for some channels.
 template <typename L, typename E, int R, int C, bool kPartial>
 void sum_channels(const AttendChunkArgs& args, const RowBlock& block, const ChannelRun& run, bool from_zero,
-                  FetchRange fetched) {
+                  Fetcher<L>& fetcher, int lines) {
   // Slots that only some rows attend to, at the edges of causality and of windows, row by row: others must not touch
   // them.
   const auto some_rows = [&](int lo, int hi) {
     if (lo >= hi) return;
     for (int r = 0; r < R; ++r)
       add_slots<L, E, 1, C, kPartial>(args, block.first_row + r, run, greater(lo, block.lo[r]),
-                                      smaller(hi, block.hi[r]), /*from_zero=*/false, {});
+                                      smaller(hi, block.hi[r]), /*from_zero=*/false, fetcher, 0);
   };
   some_rows(block.any_lo, smaller(block.all_lo, block.any_hi));
-  add_slots<L, E, R, C, kPartial>(args, block.first_row, run, block.all_lo, block.all_hi, from_zero, fetched);
+  add_slots<L, E, R, C, kPartial>(args, block.first_row, run, block.all_lo, block.all_hi, from_zero, fetcher, lines);
   some_rows(greater(block.all_hi, block.any_lo), block.any_hi);
 }
 
@@ -189,8 +190,10 @@ constexpr int wide_run() {
 
 template <typename L, typename E>
 void sum_values(const AttendChunkArgs& args) {
-  const int n_rows = args.n_tokens * args.n_group, n_blocks = n_row_blocks(n_rows);
-  for_row_blocks(n_rows, [&args, n_blocks](auto n, int first_row, int i) {
+  const int n_rows = args.n_tokens * args.n_group;
+  const int n_steps = n_row_blocks(n_rows) * args.v_dim * kChunkTokens;  // slots, times the channels of a step
+  Fetcher<L> fetcher(args.fetch, args.fetch.n_bytes * (100 - kFetchedInSums) / 100);
+  for_row_blocks(n_rows, [&](auto n, int first_row) {
     constexpr int R = n;
     constexpr int kWide = wide_run<L, E, R>();
     const RowBlock block = row_block(args, first_row, R);
@@ -198,15 +201,14 @@ void sum_values(const AttendChunkArgs& args) {
     const bool from_zero = block.any_lo >= block.all_lo;  // else rows with earlier slots come first
     float* o = args.o + static_cast<ptrdiff_t>(first_row) * args.v_dim;
     for (ptrdiff_t at = 0; !from_zero && at < ptrdiff_t{R} * args.v_dim; ++at) o[at] = 0.0F;
-    const FetchRange fetched = fetched_in_sums(args.fetch).part(i, n_blocks);
-    const int n_wide = greater(args.v_dim / (kWide * 16), 1);
     ChannelRun run{.v_dim = args.v_dim};
-    for (int wide = 0; run.first_ch + kWide * 16 <= args.v_dim; run.first_ch += kWide * 16, ++wide)
-      sum_channels<L, E, R, kWide, false>(args, block, run, from_zero, fetched.part(wide, n_wide));
+    for (; run.first_ch + kWide * 16 <= args.v_dim; run.first_ch += kWide * 16)
+      sum_channels<L, E, R, kWide, false>(args, block, run, from_zero, fetcher,
+                                          lines_per_step(args.fetch, kFetchedInSums, n_steps / (kWide * 16)));
     for (; run.first_ch + 16 <= args.v_dim; run.first_ch += 16)
-      sum_channels<L, E, R, 1, false>(args, block, run, from_zero, {});
+      sum_channels<L, E, R, 1, false>(args, block, run, from_zero, fetcher, 0);
     run.n_last = args.v_dim - run.first_ch;
-    if (run.n_last > 0) sum_channels<L, E, R, 1, true>(args, block, run, from_zero, {});
+    if (run.n_last > 0) sum_channels<L, E, R, 1, true>(args, block, run, from_zero, fetcher, 0);
   });
 }
 
