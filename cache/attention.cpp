@@ -21,6 +21,10 @@ static_assert(kTileTokens == kernels::kTileTokens && kChunkTokens == kernels::kC
 
 constexpr size_t round_up(size_t n) { return (n + 15) / 16 * 16; }  // floats of a cache line
 
+/// From so many rows on, quantized tiles are widened once for all of them: below, each block of up to six rows does so
+/// by itself, for a product per element beside its six.
+constexpr int kWidenRows = 24;
+
 /// A query's slots [first, last).
 struct SlotRange {
   int first = 0, last = 0;
@@ -44,7 +48,8 @@ struct Scratch {
   float* m_chunk;
   float* l_chunk;
   float* o_chunk;
-  float* values;  ///< [128, v_dim], only with v_in_k
+  float* keys;    ///< [128, k_dim], only for kWidenRows or more
+  float* values;  ///< [128, v_dim], only for kWidenRows or more, and with v_in_k
 
   Scratch(float* at, int n_rows, const KvView& kv) {
     const size_t rows = static_cast<size_t>(n_rows);
@@ -62,7 +67,8 @@ struct Scratch {
     m_chunk = take(rows);
     l_chunk = take(rows);
     o_chunk = take(rows * static_cast<size_t>(kv.v_dim));
-    values = kv.v_in_k ? take(size_t{kChunkTokens} * static_cast<size_t>(kv.v_dim)) : nullptr;
+    keys = n_rows >= kWidenRows ? take(size_t{kChunkTokens} * static_cast<size_t>(kv.k_dim)) : nullptr;
+    values = keys != nullptr || kv.v_in_k ? take(size_t{kChunkTokens} * static_cast<size_t>(kv.v_dim)) : nullptr;
   }
 };
 
@@ -118,12 +124,12 @@ class ChunkWalk {
  public:
   ChunkWalk(const kernels::AttentionKernels& kernels, const KvView& kv, const AttentionQueries& queries,
             const AttentionParams& params, const Scratch& scratch, Place fetched = {})
-      : score_(kernels.score[static_cast<int>(kv.k_type)]),
-        sum_values_(kernels.sum_values[static_cast<int>(kv.v_in_k ? KvType::f32 : kv.v_type)]),
-        values_of_keys_(kernels.values_of_keys[static_cast<int>(kv.k_type)]),
+      : widen_k_(scratch.keys == nullptr ? nullptr : kernels.widen_k[static_cast<int>(kv.k_type)]),
+        widen_v_(scratch.keys == nullptr || kv.v_in_k ? nullptr : kernels.widen_v[static_cast<int>(kv.v_type)]),
         kv_(kv),
         queries_(queries),
         params_(params),
+        keys_(scratch.keys),
         values_(scratch.values),
         fetched_(fetched) {
     DECANT_CHECK(!kv.v_in_k || !is_rotated(kv.k_type), "the cache refuses values in rotated keys");
@@ -138,6 +144,11 @@ class ChunkWalk {
       if (is_rotated(kv.k_type)) kernels::hadamard(scratch.q_row, kv.k_dim, kernels::hadamard_block(kv.k_dim));
       kernels.arrange_query(scratch.q_row, row, n_rows, kv.k_dim, scratch.q);
     }
+    const auto k_type = static_cast<int>(widen_k_ != nullptr ? KvType::f32 : kv.k_type);
+    const auto v_type = static_cast<int>(kv.v_in_k || widen_v_ != nullptr ? KvType::f32 : kv.v_type);
+    score_ = kernels.score[k_type];
+    sum_values_ = kernels.sum_values[v_type];
+    values_of_keys_ = kernels.values_of_keys[k_type];
     args_.k_dim = kv.k_dim;
     args_.v_dim = kv.v_dim;
     args_.n_tokens = queries.n_tokens;
@@ -179,8 +190,14 @@ class ChunkWalk {
     args_.m = m;
     args_.l = l;
     args_.o = o;
+    if (widen_k_ != nullptr) replace_tiles(args_.k_tiles, widen_k_, kv_.k_dim, keys_);
     score_(args_);
-    if (kv_.v_in_k) spread_values();
+    if (kv_.v_in_k) {
+      std::copy_n(args_.k_tiles, kChunkTiles, args_.v_tiles);
+      replace_tiles(args_.v_tiles, values_of_keys_, kv_.v_dim, values_);
+    } else if (widen_v_ != nullptr) {
+      replace_tiles(args_.v_tiles, widen_v_, kv_.v_dim, values_);
+    }
     sum_values_(args_);
   }
 
@@ -196,23 +213,28 @@ class ChunkWalk {
     fetched_ = next;
   }
 
-  /// The chunk's values out of its keys, once for all rows.
-  void spread_values() {
-    const ptrdiff_t tile_floats = ptrdiff_t{kTileTokens} * kv_.v_dim;
-    for (int i = 0; i < kChunkTiles; ++i) {
-      if (args_.k_tiles[i] == nullptr) continue;
-      float* const v_tile = values_ + i * tile_floats;
-      values_of_keys_(args_.k_tiles[i], kv_.v_dim, v_tile);
-      args_.v_tiles[i] = reinterpret_cast<const std::byte*>(v_tile);
+  using Convert = void (*)(const std::byte* tile, int dim, float* to);
+
+  /// Tiles of f32 made of each, once for all rows.
+  static void replace_tiles(const std::byte* (&tiles)[kChunkTiles], Convert convert, int dim, float* to) {
+    for (const std::byte*& tile : tiles) {
+      if (tile != nullptr) {
+        convert(tile, dim, to);
+        tile = reinterpret_cast<const std::byte*>(to);
+      }
+      to += ptrdiff_t{kTileTokens} * dim;
     }
   }
 
-  void (*score_)(const AttendChunkArgs&);
-  void (*sum_values_)(const AttendChunkArgs&);
-  void (*values_of_keys_)(const std::byte* k_tile, int v_dim, float* v_tile);
+  Convert widen_k_;  ///< null: score() reads tiles as they are stored
+  Convert widen_v_;  ///< null: so does sum_values()
+  void (*score_)(const AttendChunkArgs&) = nullptr;
+  void (*sum_values_)(const AttendChunkArgs&) = nullptr;
+  Convert values_of_keys_ = nullptr;
   const KvView& kv_;
   const AttentionQueries& queries_;
   const AttentionParams& params_;
+  float* keys_;
   float* values_;
   Place fetched_;
   AttendChunkArgs args_;
@@ -249,9 +271,11 @@ HeadInputs inputs_of_head(AttentionQueries queries, AttentionParams params, int 
 
 size_t attend_scratch_floats(int n_rows, int k_dim, int v_dim, bool v_in_k) {
   const size_t rows = static_cast<size_t>(n_rows);
-  const size_t values = v_in_k ? size_t{kChunkTokens} * static_cast<size_t>(v_dim) : 0;
+  const size_t keys = n_rows >= kWidenRows ? size_t{kChunkTokens} * static_cast<size_t>(k_dim) : 0;
+  const size_t values = n_rows >= kWidenRows || v_in_k ? size_t{kChunkTokens} * static_cast<size_t>(v_dim) : 0;
   return round_up(static_cast<size_t>(k_dim)) + round_up(rows * static_cast<size_t>(k_dim)) +
-         round_up(rows * kChunkTokens) + 4 * round_up(rows) + 2 * round_up(rows * static_cast<size_t>(v_dim)) + values;
+         round_up(rows * kChunkTokens) + 4 * round_up(rows) + 2 * round_up(rows * static_cast<size_t>(v_dim)) + keys +
+         values;
 }
 
 ChunkRange attended_chunks(const AttentionQueries& queries, const AttentionParams& params) {

@@ -76,7 +76,9 @@ void Attention::run(ThreadPool& pool, const cache::KvCache& cache, const StepPla
     params.first_slot = entry.first_slot;
     const int first_view = static_cast<int>(views_.size());
     for (int head = 0; head < n_kv_heads; ++head) views_.push_back(cache.view(entry.sequence, layer, head));
-    for (int first = 0; first < entry.n_tokens; first += cache::kQueryTokens) {
+    // The last tokens of a prompt have most to do and go first, so that no thread is left with them in the end.
+    for (int tile = ceil_div(entry.n_tokens, cache::kQueryTokens) - 1; tile >= 0; --tile) {
+      const int first = tile * cache::kQueryTokens;
       const int row = entry.first_row + first;
       cache::AttentionQueries queries;
       queries.q = q + row * q_stride;

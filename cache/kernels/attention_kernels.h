@@ -80,6 +80,10 @@ struct AttentionKernels {
   /// Values that are the first v_dim channels of a K tile, as a V tile of f32. Null for q4, whose channels are mixed.
   void (*values_of_keys[kKvTypeCount])(const std::byte* k_tile, int v_dim, float* v_tile);
 
+  /// A tile as one of f32, for many rows to read; null where reading the type costs no arithmetic.
+  void (*widen_k[kKvTypeCount])(const std::byte* tile, int k_dim, float* k_tile);
+  void (*widen_v[kKvTypeCount])(const std::byte* tile, int v_dim, float* v_tile);
+
   /// state ← state merged with the partial result of the next chunk, for n rows; l = 0 means "nothing yet".
   ///   M = max(m, mc), a = exp(m − M), b = exp(mc − M): l = l·a + lc·b, o = o·a + oc·b, m = M
   void (*merge)(int n_rows, int v_dim, float* m, float* l, float* o, const float* mc, const float* lc, const float* oc);

@@ -135,6 +135,8 @@ constexpr AttentionKernels attention_table(const char* name) {
                      sum_values<L, Nibble>, sum_values<L, Nibble>},
       .values_of_keys = {values_of_keys<L, float>, values_of_keys<L, uint16_t>, values_of_keys<L, Bf16>,
                          values_of_keys<L, int8_t>, nullptr, values_of_keys<L, Nibble>},
+      .widen_k = {nullptr, nullptr, nullptr, widen_keys<L, int8_t>, widen_keys<L, Nibble>, widen_keys<L, Nibble>},
+      .widen_v = {nullptr, nullptr, nullptr, widen_values<L, int8_t>, widen_values<L, Nibble>, widen_values<L, Nibble>},
       .merge = merge<L>,
       .finish = finish<L>,
   };

@@ -170,6 +170,8 @@ const AttentionKernels kAttention = {
                    sum_values<widen_values_q8>, sum_values<widen_values_q4>, sum_values<widen_values_q4>},
     .values_of_keys = {values_of_keys<widen_keys_f32>, values_of_keys<widen_keys_f16>, values_of_keys<widen_keys_bf16>,
                        values_of_keys<widen_keys_q8>, nullptr, values_of_keys<widen_keys_q4>},
+    .widen_k = {},
+    .widen_v = {},
     .merge = merge,
     .finish = finish,
 };

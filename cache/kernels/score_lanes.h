@@ -78,6 +78,20 @@ struct KeysOf {
   Keys<L, E> at[T];
 };
 
+/// A K tile as one of f32.
+template <typename L, typename E>
+void widen_keys(const std::byte* tile, int k_dim, float* k_tile) {
+  Keys<L, E> keys(tile);
+  for (int b = 0; b < n_blocks(k_dim); ++b) {
+    keys.enter(b);
+    const int n = block_channels(k_dim, b);
+    for (int ch = 0; ch < n; ch += 2, k_tile += 2 * kTileTokens) {
+      L::store(k_tile, keys.channel(ch, Index<0>{}));
+      if (ch + 1 < n) L::store(k_tile + kTileTokens, keys.channel(ch, Index<1>{}));
+    }
+  }
+}
+
 /// Queries of a row block channel by channel, its rows side by side: one pointer serves all of them.
 void arrange_query(const float* row_q, int row, int n_rows, int k_dim, float* q) {
   for_row_blocks(n_rows, [&](auto n, int first_row) {

@@ -212,6 +212,36 @@ void sum_values(const AttendChunkArgs& args) {
   });
 }
 
+/// Channels of a V tile as those of one of f32.
+template <typename L, typename E, int C, bool kPartial>
+void widen_run(const std::byte* tile, const ChannelRun& run, float* v_tile) {
+  Values<L, E, C, kPartial> values(run);
+  values.enter(tile);
+  for (int slot = 0; slot < kTileTokens; ++slot) {
+    values.at_slot(slot);
+    float* const to = v_tile + static_cast<ptrdiff_t>(slot) * run.v_dim + run.first_ch;
+    unroll<C>([&](auto c) {
+      if (kPartial && c == C - 1)
+        L::store_n(to + c * 16, values.channels(c), run.n_last);
+      else
+        L::store(to + c * 16, values.channels(c));
+    });
+  }
+}
+
+/// A V tile as one of f32.
+template <typename L, typename E>
+void widen_values(const std::byte* tile, int v_dim, float* v_tile) {
+  ChannelRun run{.v_dim = v_dim};
+  for (; run.first_ch + 32 <= v_dim; run.first_ch += 32) widen_run<L, E, 2, false>(tile, run, v_tile);
+  if (run.first_ch + 16 <= v_dim) {
+    widen_run<L, E, 1, false>(tile, run, v_tile);
+    run.first_ch += 16;
+  }
+  run.n_last = v_dim - run.first_ch;
+  if (run.n_last > 0) widen_run<L, E, 1, true>(tile, run, v_tile);
+}
+
 /// The first v_dim channels of a K tile as a V tile of f32, 16 by 16.
 template <typename L, typename E>
 void values_of_keys(const std::byte* k_tile, int v_dim, float* v_tile) {

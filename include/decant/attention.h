@@ -84,8 +84,8 @@ struct AttentionQueries {
 };
 
 /// Floats of scratch that attend() and attend_partial() need for n_rows = n_tokens · n_group query rows: n_rows ·
-/// (k_dim
-/// + 2 · v_dim + 132) and a little, and 128 · v_dim more with v_in_k.
+/// (k_dim + 2 · v_dim + 132) and a little, 128 · (k_dim + v_dim) more from 24 rows on, and 128 · v_dim more with
+/// v_in_k.
 size_t attend_scratch_floats(int n_rows, int k_dim, int v_dim, bool v_in_k = false);
 
 /// Attention of up to kQueryTokens tokens over K≤i and V≤i, in one pass (online softmax): chunk by chunk of 128 slots,

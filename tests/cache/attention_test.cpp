@@ -130,6 +130,33 @@ TEST_CASE("attention: several queries at once give the bits of one by one, acros
       }
 }
 
+TEST_CASE(
+    "attention: many rows, for which tiles are widened once, give the reference's bits for all types and dimensions") {
+  constexpr int kLen = 170, kGroup = 4;
+  for (int t = 0; t < kKvTypeCount; ++t)
+    for (const auto& [k_dim, v_dim] : {std::pair{64, 64}, {20, 40}, {80, 7}, {33, 50}})
+      for (const bool v_in_k : {false, true}) {
+        const auto type = static_cast<KvType>(t);
+        if (v_in_k && (type == KvType::q4 || v_dim > k_dim)) continue;
+        CAPTURE(t);
+        CAPTURE(k_dim);
+        CAPTURE(v_in_k);
+        const HeadShape shape{type, type, k_dim, v_dim, v_in_k};
+        const Group group{.n_tokens = kQueryTokens,
+                          .n_group = kGroup,
+                          .first_pos = kLen - kQueryTokens,
+                          .q = random_floats(static_cast<size_t>(kQueryTokens * kGroup * k_dim), 4),
+                          .params = {.scale = 0.2F, .window = 100}};
+        const PagedHead plain = random_head(Isa::reference, shape, 64, kLen);
+        const Outputs expected = run(Isa::reference, plain.view(), group);
+        for (const Isa isa : available_isas()) {
+          CAPTURE(std::string(to_string(isa)));
+          const PagedHead head = random_head(isa, shape, 48, kLen);
+          CHECK(same(run(isa, head.view(), group), expected));
+        }
+      }
+}
+
 TEST_CASE("attention: runs of chunks of several heads, merged head by head, give the bits of each head alone") {
   constexpr int kHeads = 3, kGroup = 3, kDim = 40, kLen = 700, kChunks = 6, kRows = kGroup;
   for (const Isa isa : available_isas())
