@@ -39,8 +39,8 @@ bool is_rotated(KvType type) { return type == KvType::q4; }
 
 /// Scratch of one call, in parts that begin on cache lines if the whole does.
 struct Scratch {
-  float* q_row;  ///< one row at a time on its way to q
-  float* q;
+  float* q_rows;  ///< [n_rows, k_dim] scaled and rotated
+  float* q;       ///< … and arranged
   float* scores;
   float* m;
   float* l;
@@ -58,7 +58,7 @@ struct Scratch {
       at += round_up(n);
       return part;
     };
-    q_row = take(static_cast<size_t>(kv.k_dim));
+    q_rows = take(rows * static_cast<size_t>(kv.k_dim));
     q = take(rows * static_cast<size_t>(kv.k_dim));
     scores = take(rows * kChunkTokens);
     m = take(rows);
@@ -137,13 +137,15 @@ class ChunkWalk {
     DECANT_CHECK(queries.n_tokens >= 1 && queries.n_tokens <= kQueryTokens, "callers split longer runs of tokens");
     DECANT_CHECK(queries.first_pos + queries.n_tokens <= kv.len, "K and V are written before they are attended to");
     const int n_rows = queries.n_tokens * queries.n_group;
-    for (int row = 0; row < n_rows; ++row) {
-      const float* from = queries.q + row / queries.n_group * queries.q_stride +
-                          static_cast<ptrdiff_t>(row % queries.n_group) * kv.k_dim;
-      for (int ch = 0; ch < kv.k_dim; ++ch) scratch.q_row[ch] = from[ch] * params.scale;
-      if (is_rotated(kv.k_type)) kernels::hadamard(scratch.q_row, kv.k_dim, kernels::hadamard_block(kv.k_dim));
-      kernels.arrange_query(scratch.q_row, row, n_rows, kv.k_dim, scratch.q);
+    const int token_size = queries.n_group * kv.k_dim;
+    for (int t = 0; t < queries.n_tokens; ++t) {
+      const float* from = queries.q + t * queries.q_stride;
+      float* to = scratch.q_rows + static_cast<ptrdiff_t>(t) * token_size;
+      for (int i = 0; i < token_size; ++i) to[i] = from[i] * params.scale;
     }
+    if (is_rotated(kv.k_type))
+      kernels::hadamard(scratch.q_rows, ptrdiff_t{queries.n_tokens} * token_size, kernels::hadamard_block(kv.k_dim));
+    kernels.arrange_queries(scratch.q_rows, n_rows, kv.k_dim, scratch.q);
     const auto k_type = static_cast<int>(widen_k_ != nullptr ? KvType::f32 : kv.k_type);
     const auto v_type = static_cast<int>(kv.v_in_k || widen_v_ != nullptr ? KvType::f32 : kv.v_type);
     score_ = kernels.score[k_type];
@@ -273,9 +275,8 @@ size_t attend_scratch_floats(int n_rows, int k_dim, int v_dim, bool v_in_k) {
   const size_t rows = static_cast<size_t>(n_rows);
   const size_t keys = n_rows >= kWidenRows ? size_t{kChunkTokens} * static_cast<size_t>(k_dim) : 0;
   const size_t values = n_rows >= kWidenRows || v_in_k ? size_t{kChunkTokens} * static_cast<size_t>(v_dim) : 0;
-  return round_up(static_cast<size_t>(k_dim)) + round_up(rows * static_cast<size_t>(k_dim)) +
-         round_up(rows * kChunkTokens) + 4 * round_up(rows) + 2 * round_up(rows * static_cast<size_t>(v_dim)) + keys +
-         values;
+  return 2 * round_up(rows * static_cast<size_t>(k_dim)) + round_up(rows * kChunkTokens) + 4 * round_up(rows) +
+         2 * round_up(rows * static_cast<size_t>(v_dim)) + keys + values;
 }
 
 ChunkRange attended_chunks(const AttentionQueries& queries, const AttentionParams& params) {

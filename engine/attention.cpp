@@ -7,8 +7,10 @@ namespace decant {
 
 namespace {
 
-/// Chunks that one piece of a shared query takes, of all kv heads: 512 slots, with 8 heads some MB of K and V.
-constexpr int kChunksPerPiece = 4;
+/// Chunks that one piece of a shared query takes, of all kv heads: a sixteenth of long contexts, and 512 slots or more,
+/// since each piece begins with what nobody has fetched ahead.
+constexpr int kMinChunksPerPiece = 4;
+constexpr int chunks_per_piece(int n_chunks) { return std::max(kMinChunksPerPiece, n_chunks / 16); }
 
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 
@@ -37,7 +39,7 @@ void Attention::plan_decode(const cache::AttentionQueries& queries, const cache:
   const int n_chunks = all.last - all.first;
   const int n_partials = n_chunks * n_heads;
   const int views = static_cast<int>(views_.size()) - n_heads;
-  const bool in_parts = n_chunks >= 2 * kChunksPerPiece && n_partials_ + n_partials <= max_partials_;
+  const bool in_parts = n_chunks >= 2 * kMinChunksPerPiece && n_partials_ + n_partials <= max_partials_;
   for (int head = 0; head < n_heads; ++head) {
     const cache::AttentionQueries of_head = queries_of_head(queries, head);
     if (in_parts)
@@ -46,8 +48,9 @@ void Attention::plan_decode(const cache::AttentionQueries& queries, const cache:
       tasks_.push_back({views + head, 1, of_head, params, {}, -1, 0});
   }
   if (!in_parts) return;
-  for (int first = all.first; first < all.last; first += kChunksPerPiece) {
-    const cache::ChunkRange some{first, std::min(first + kChunksPerPiece, all.last)};
+  const int per_piece = chunks_per_piece(n_chunks);
+  for (int first = all.first; first < all.last; first += per_piece) {
+    const cache::ChunkRange some{first, std::min(first + per_piece, all.last)};
     tasks_.push_back({views, n_heads, queries, params, some, n_partials_ + (first - all.first), n_chunks});
   }
   n_partials_ += n_partials;

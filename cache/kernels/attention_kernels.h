@@ -42,7 +42,7 @@ struct AttendChunkArgs {
   int v_dim = 0;
   int n_tokens = 0;
   int n_group = 0;  ///< query heads that read this kv head
-  /// [n_tokens · n_group · k_dim] as arrange_query() left it: multiplied by the scale (one rounding), rotated for q4.
+  /// [n_tokens · n_group · k_dim] as arrange_queries() left it: multiplied by the scale (one rounding), rotated for q4.
   const float* q = nullptr;
   const int* lo = nullptr;              ///< [n_tokens]
   const int* hi = nullptr;              ///< [n_tokens], ≤ 128
@@ -72,8 +72,8 @@ struct AttentionKernels {
   void (*copy_k[kKvTypeCount])(const std::byte* from, int from_lane, int k_dim, std::byte* to, int to_lane);
   void (*copy_v[kKvTypeCount])(const std::byte* from, int from_row, int v_dim, std::byte* to, int to_row);
 
-  /// Puts row `row` of a call's n_rows queries, [k_dim], where the score functions of this table look for it.
-  void (*arrange_query)(const float* row_q, int row, int n_rows, int k_dim, float* q);
+  /// Puts queries [n_rows, k_dim] where the score functions of this table look for them.
+  void (*arrange_queries)(const float* rows, int n_rows, int k_dim, float* q);
   /// The two halves of attention over a chunk, by the types of K and of V.
   void (*score[kKvTypeCount])(const AttendChunkArgs& args);
   void (*sum_values[kKvTypeCount])(const AttendChunkArgs& args);

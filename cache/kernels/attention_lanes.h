@@ -128,7 +128,7 @@ constexpr AttentionKernels attention_table(const char* name) {
       .load_v = {load_v_f32, load_v_f16, load_v_bf16, load_v_q8, load_v_q4, load_v_q4_plain},
       .copy_k = {copy_k_f32, copy_k_16, copy_k_16, copy_k_q8, copy_k_q4, copy_k_q4},
       .copy_v = {copy_v_f32, copy_v_16, copy_v_16, copy_v_q8, copy_v_q4, copy_v_q4},
-      .arrange_query = arrange_query,
+      .arrange_queries = arrange_queries,
       .score = {score<L, float>, score<L, uint16_t>, score<L, Bf16>, score<L, int8_t>, score<L, Nibble>,
                 score<L, Nibble>},
       .sum_values = {sum_values<L, float>, sum_values<L, uint16_t>, sum_values<L, Bf16>, sum_values<L, int8_t>,

@@ -30,8 +30,8 @@ float tree_sum(float (&s)[16]) {
   return s[0];
 }
 
-void arrange_query(const float* row_q, int row, int, int k_dim, float* q) {
-  for (int ch = 0; ch < k_dim; ++ch) q[static_cast<ptrdiff_t>(row) * k_dim + ch] = row_q[ch];
+void arrange_queries(const float* rows, int n_rows, int k_dim, float* q) {
+  for (ptrdiff_t i = 0; i < static_cast<ptrdiff_t>(n_rows) * k_dim; ++i) q[i] = rows[i];
 }
 
 /// s_j = Σ q[ch]·k_j[ch], ch ascending, for the slots [lo, hi).
@@ -163,7 +163,7 @@ const AttentionKernels kAttention = {
     .load_v = {load_v_f32, load_v_f16, load_v_bf16, load_v_q8, load_v_q4, load_v_q4_plain},
     .copy_k = {copy_k_f32, copy_k_16, copy_k_16, copy_k_q8, copy_k_q4, copy_k_q4},
     .copy_v = {copy_v_f32, copy_v_16, copy_v_16, copy_v_q8, copy_v_q4, copy_v_q4},
-    .arrange_query = arrange_query,
+    .arrange_queries = arrange_queries,
     .score = {score<widen_keys_f32>, score<widen_keys_f16>, score<widen_keys_bf16>, score<widen_keys_q8>,
               score<widen_keys_q4>, score<widen_keys_q4>},
     .sum_values = {sum_values<widen_values_f32>, sum_values<widen_values_f16>, sum_values<widen_values_bf16>,

@@ -93,12 +93,13 @@ void widen_keys(const std::byte* tile, int k_dim, float* k_tile) {
 }
 
 /// Queries of a row block channel by channel, its rows side by side: one pointer serves all of them.
-void arrange_query(const float* row_q, int row, int n_rows, int k_dim, float* q) {
-  for_row_blocks(n_rows, [&](auto n, int first_row) {
+void arrange_queries(const float* rows, int n_rows, int k_dim, float* q) {
+  for_row_blocks(n_rows, [=](auto n, int first_row) {
     constexpr int R = n;
-    if (row < first_row || row >= first_row + R) return;
-    float* const to = q + static_cast<ptrdiff_t>(first_row) * k_dim + (row - first_row);
-    for (int ch = 0; ch < k_dim; ++ch) to[static_cast<ptrdiff_t>(ch) * R] = row_q[ch];
+    const float* from = rows + static_cast<ptrdiff_t>(first_row) * k_dim;
+    float* to = q + static_cast<ptrdiff_t>(first_row) * k_dim;
+    for (ptrdiff_t ch = 0; ch < k_dim; ++ch)
+      for (ptrdiff_t r = 0; r < R; ++r) to[ch * R + r] = from[r * k_dim + ch];
   });
 }
 

@@ -84,7 +84,7 @@ struct AttentionQueries {
 };
 
 /// Floats of scratch that attend() and attend_partial() need for n_rows = n_tokens · n_group query rows: n_rows ·
-/// (k_dim + 2 · v_dim + 132) and a little, 128 · (k_dim + v_dim) more from 24 rows on, and 128 · v_dim more with
+/// (2 · k_dim + 2 · v_dim + 132) and a little, 128 · (k_dim + v_dim) more from 24 rows on, and 128 · v_dim more with
 /// v_in_k.
 size_t attend_scratch_floats(int n_rows, int k_dim, int v_dim, bool v_in_k = false);
 
