@@ -14,6 +14,7 @@ ModelBench::ModelBench(const char* name, const std::string& what) : app_(what, n
   option("--rounds", n_rounds_, "Rounds, each beside a measurement of read bandwidth");
   option("--kv-type", kv_type_, "Element type of the KV cache, or a pair for K and V such as q8,q4");
   option("--isa", isa_, "Kernels: auto, reference, avx2, avxvnni, avx512, avx512vnni");
+  app_.add_flag("--pin", pin_threads_, "Tie each thread to a core of its own");
   option("--numerics", numerics_, "exact, reference or fast");
 }
 
@@ -58,6 +59,7 @@ Status ModelBench::open() {
 Result<std::unique_ptr<Engine>> ModelBench::engine(int n_ctx, int n_sequences) const {
   EngineOptions options;
   options.n_threads = n_threads_;
+  options.pin_threads = pin_threads_;
   options.isa = isa_;
   options.n_ctx = n_ctx;
   options.max_sequences = n_sequences;

@@ -48,6 +48,7 @@ class ModelBench {
   const char* name_;
   std::string path_, isa_ = "auto", kv_type_ = "f16", numerics_ = "exact";
   int n_threads_ = 1, n_rounds_ = 5;
+  bool pin_threads_ = false;
   KvType k_type_ = KvType::f16, v_type_ = KvType::f16;
   std::shared_ptr<const Model> model_;
   size_t weight_bytes_ = 0;

@@ -68,11 +68,11 @@ void ModelArgs::declare_model(Arguments& arguments) {
 
 void ModelArgs::declare_engine(Arguments& arguments) {
   arguments.integer("--threads", n_threads, 1, 1024, "Threads that compute (default: the cores this process may use)");
-  arguments.flag("--pin", pin, "Tie each thread to a core of its own: steadier where nothing else runs");
   declare_computation(arguments);
 }
 
 void ModelArgs::declare_computation(Arguments& arguments) {
+  arguments.flag("--pin", pin, "Tie each thread to a core of its own: steadier where nothing else runs");
   arguments.integer("--chunk", chunk, 1, 65536, "Prompt tokens computed at a time (default: 512)");
   arguments.text("--isa", "NAME", isa, "Kernels: auto (default), reference, avx2, avxvnni, avx512, avx512vnni");
   arguments.option("--numerics", "NAME", choice(kNumerics, numerics),

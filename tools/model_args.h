@@ -32,7 +32,7 @@ struct ModelArgs {
   void declare_model(Arguments& arguments);
   /// --threads and declare_computation().
   void declare_engine(Arguments& arguments);
-  /// --chunk, --isa, --numerics, --kv-type and --cache-bytes.
+  /// --pin, --chunk, --isa, --numerics, --kv-type and --cache-bytes.
   void declare_computation(Arguments& arguments);
 
   /// Where the model is: the one named, else $DECANT_MODEL, else the bundled one beside the build tree or under the
