@@ -51,6 +51,7 @@ DType v_type(const WeightMix& mix, const MixedModel& model, int layer) {
     case Recipe::iq4:
       return narrow ? DType::q5_k : mix.base;
     case Recipe::plain:
+    case Recipe::pure:
       break;
   }
   return mix.base;
@@ -68,6 +69,7 @@ DType down_type(const WeightMix& mix, int layer, int n_layers) {
     case Recipe::iq4:
       return layer < n_layers / 8 ? DType::q5_k : mix.base;
     case Recipe::plain:
+    case Recipe::pure:
       break;
   }
   return mix.base;
@@ -123,7 +125,8 @@ std::string weight_mix_names() {
 DType mixed_type(const WeightMix& mix, const MixedModel& model, WeightRole role, int layer, int64_t cols) noexcept {
   if (!quant::format(mix.base).quantized) return mix.base;
   DType type = mix.base;
-  if (role == WeightRole::head || (role == WeightRole::token_embedding && model.tied_head)) type = head_type(mix, cols);
+  const bool is_head = role == WeightRole::head || (role == WeightRole::token_embedding && model.tied_head);
+  if (is_head && mix.recipe != Recipe::pure) type = head_type(mix, cols);
   if (role == WeightRole::v) {
     type = v_type(mix, model, layer);
     const bool is_70b = model.n_layers == 80 && model.n_heads != model.n_kv_heads;

@@ -13,9 +13,10 @@ namespace decant::model {
 enum class WeightRole { token_embedding, head, v, o, down, other };
 
 /// Which type each matrix of a model gets when llama.cpp quantizes it, without an importance matrix, to one of the
-/// types that it has names for. Vectors are always F32.
+/// types that it has names for. Vectors are always F32. `pure` is what its option of that name does: the head, too, is
+/// of the base type. No name stands for one; tests make their own.
 struct WeightMix {
-  enum class Recipe { plain, q2, q3_medium, more_bits, first_layers, iq4 };
+  enum class Recipe { plain, q2, q3_medium, more_bits, first_layers, iq4, pure };
   const char* name;    ///< "q4_k_m"
   uint32_t file_type;  ///< general.file_type of GGUF
   DType base;

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // The same bits whatever the threads, chunks, batch, block size, ISA and the caller's floating-point state.
-#include <fstream>
 #include <map>
 #include <sstream>
 
@@ -11,6 +10,7 @@
 
 #include "tests/support/decode.h"
 #include "tests/support/fixtures.h"
+#include "tests/support/golden.h"
 
 namespace decant::test {
 
@@ -164,15 +164,7 @@ TEST_CASE("exact: the caller's rounding mode and flush-to-zero change nothing an
 }
 
 TEST_CASE("exact: the logits of a fixed set are the committed ones") {
-  std::ifstream file(std::string(DECANT_GOLDEN_DIR) + "/logits.txt");
-  REQUIRE(file.good());
-  std::map<std::string, std::string> golden;
-  for (std::string line; std::getline(file, line);) {
-    std::istringstream fields(line);
-    std::string name, type, hash;
-    if (line.empty() || line[0] == '#' || !(fields >> name >> type >> hash)) continue;
-    golden[name + " " + type] = hash;
-  }
+  std::map<std::string, std::string> golden = read_golden(std::string(DECANT_GOLDEN_DIR) + "/logits.txt");
   CHECK(golden.size() == std::size(kModels) * kKvTypeCount);
   for (const std::string& name : kModels) {
     const Case c(name);
