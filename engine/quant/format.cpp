@@ -31,9 +31,10 @@ float widen_bf16(const std::byte* p) {
 }
 
 /// [16 rows][n] → [n][16 rows]; rows of `from` are `stride` words apart.
-void transpose_words(const uint32_t* from, size_t stride, int n, uint32_t* to) {
+void transpose_words(const uint32_t* from, size_t stride, int n, std::byte* to) {
+  constexpr size_t kRowBytes = sizeof(uint32_t) * kTileRows;
   int i = 0;
-  for (; i + 4 <= n; i += 4, to += 4 * kTileRows) {
+  for (; i + 4 <= n; i += 4, to += 4 * kRowBytes) {
     for (int r = 0; r < kTileRows; r += 4) {
       __m128i row[4];
       for (int j = 0; j < 4; ++j)
@@ -42,11 +43,11 @@ void transpose_words(const uint32_t* from, size_t stride, int n, uint32_t* to) {
       const __m128i c = _mm_unpackhi_epi32(row[0], row[1]), d = _mm_unpackhi_epi32(row[2], row[3]);
       const __m128i out[4] = {_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b), _mm_unpacklo_epi64(c, d),
                               _mm_unpackhi_epi64(c, d)};
-      for (int j = 0; j < 4; ++j) _mm_storeu_si128(reinterpret_cast<__m128i*>(to + j * kTileRows + r), out[j]);
+      for (size_t j = 0; j < 4; ++j) _mm_storeu_si128(reinterpret_cast<__m128i*>(to + j * kRowBytes) + r / 4, out[j]);
     }
   }
-  for (; i < n; ++i, to += kTileRows)
-    for (int r = 0; r < kTileRows; ++r) to[r] = from[static_cast<size_t>(r) * stride + i];
+  for (; i < n; ++i, to += kRowBytes)
+    for (int r = 0; r < kTileRows; ++r) std::memcpy(to + 4 * r, from + static_cast<size_t>(r) * stride + i, 4);
 }
 
 template <typename Block>
@@ -65,10 +66,7 @@ void pack_tile(const std::byte* const rows[kTileRows], int n, std::byte* tile) {
     for (int i = 0; i < kHalves; ++i)
       for (int r = 0; r < kTileRows; ++r) halves[i][r] = lanes[r].halves[i];
     std::memcpy(tile, halves, size_t{2} * kHalves * kTileRows);
-    uint32_t words[kWords + 1][kTileRows];
-    if constexpr (kWords > 0) transpose_words(lanes[0].words, kStride, kWords, words[0]);
-    std::byte* const at = tile + 2 * kHalves * kTileRows;
-    std::memcpy(at, words, size_t{4} * kWords * kTileRows);
+    if constexpr (kWords > 0) transpose_words(lanes[0].words, kStride, kWords, tile + size_t{2} * kHalves * kTileRows);
     constexpr int kUsed = kTileRows * (2 * kHalves + 4 * kWords);
     std::memset(tile + kUsed, 0, static_cast<size_t>(tile_block_bytes<Block>() - kUsed));
   }

@@ -6,6 +6,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <utility>
+
+#include <emmintrin.h>
 
 #include "engine/quant/blocks.h"
 
@@ -57,27 +60,46 @@ inline uint32_t load_word(const std::byte* p) {
   return word;
 }
 
-/// Elements in the bytes of 8 words → their planes; returns the words written.
+/// 32 elements, one a byte: 8 words.
+struct Elements {
+  __m128i low, high;
+};
+
+inline __m128i load_words(const std::byte* p) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)); }
+
+/// Words 0 … 3 of x, word t shifted up by kBits · t, in one word. Nothing of a word may reach into the next one's bits.
 template <int kBits>
-int to_planes(const uint32_t* w, uint32_t* out) {
+uint32_t join_words(__m128i x) {
+  x = _mm_or_si128(x, _mm_slli_epi32(_mm_srli_si128(x, 4), kBits));
+  x = _mm_or_si128(x, _mm_slli_epi32(_mm_srli_si128(x, 8), 2 * kBits));
+  return static_cast<uint32_t>(_mm_cvtsi128_si32(x));
+}
+
+inline __m128i every_byte_vector(uint32_t byte) { return _mm_set1_epi32(static_cast<int>(every_byte(byte))); }
+
+/// Elements → their planes; returns the words written.
+template <int kBits>
+int to_planes(Elements w, uint32_t* out) {
   constexpr bool kHasOne = kBits % 2 != 0, kHasTwo = kBits == 2 || kBits == 3 || kBits == 6, kHasFour = kBits >= 4;
   constexpr int kLow = kHasFour ? 4 : 2;  // bits of the widest plane
   uint32_t* const begin = out;
   if constexpr (kHasOne) {
-    uint32_t plane = 0;
-    for (int g = 0; g < 8; ++g) plane |= (w[g] >> kLow & every_byte(1)) << g;
-    *out++ = plane;
+    const __m128i one = every_byte_vector(1);
+    const __m128i low = _mm_and_si128(_mm_srli_epi32(w.low, kLow), one);
+    const __m128i high = _mm_and_si128(_mm_srli_epi32(w.high, kLow), one);
+    *out++ = join_words<1>(_mm_or_si128(low, _mm_slli_epi32(high, 4)));
   }
   if constexpr (kHasTwo) {
     constexpr int kFrom = kHasFour ? 4 : 0;
-    for (int u = 0; u < 2; ++u) {
-      uint32_t plane = 0;
-      for (int t = 0; t < 4; ++t) plane |= (w[4 * u + t] >> kFrom & every_byte(3)) << (2 * t);
-      *out++ = plane;
-    }
+    const __m128i three = every_byte_vector(3);
+    *out++ = join_words<2>(_mm_and_si128(_mm_srli_epi32(w.low, kFrom), three));
+    *out++ = join_words<2>(_mm_and_si128(_mm_srli_epi32(w.high, kFrom), three));
   }
   if constexpr (kHasFour) {
-    for (int u = 0; u < 4; ++u) *out++ = (w[u] & every_byte(15)) | (w[4 + u] & every_byte(15)) << 4;
+    const __m128i fifteen = every_byte_vector(15);
+    const __m128i low = _mm_and_si128(w.low, fifteen), high = _mm_and_si128(w.high, fifteen);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_or_si128(low, _mm_slli_epi32(high, 4)));
+    out += 4;
   }
   return static_cast<int>(out - begin);
 }
@@ -111,13 +133,41 @@ int from_planes(const uint32_t* in, uint32_t* w) {
 /// Bit 4g + b of a word ↔ bit g of byte b.
 inline uint32_t fifth_bits_to_plane(uint32_t fifth) {
   uint32_t plane = 0;
-  for (int i = 0; i < kBlock; ++i) plane |= (fifth >> i & 1U) << (8 * (i % 4) + i / 4);
+  for (int b = 0; b < 4; ++b) {  // bits b, 4 + b, … 28 + b moved together
+    uint32_t bits = fifth >> b & 0x11111111U;
+    bits = (bits | bits >> 3) & 0x03030303U;
+    bits = (bits | bits >> 6) & 0x000F000FU;
+    plane |= ((bits | bits >> 12) & 0xFFU) << (8 * b);
+  }
   return plane;
 }
 inline uint32_t plane_to_fifth_bits(uint32_t plane) {
   uint32_t fifth = 0;
   for (int i = 0; i < kBlock; ++i) fifth |= (plane >> (8 * (i % 4) + i / 4) & 1U) << i;
   return fifth;
+}
+
+/// Some bits of 32 elements, in place within them.
+template <typename Block, int kSub, int kField>
+Elements field_of(const std::byte* block) {
+  constexpr Field kAt = Block::field(kSub, kField);
+  const __m128i mask = every_byte_vector((1U << kAt.n_bits) - 1);
+  const auto take = [=](__m128i words) {
+    return _mm_slli_epi32(_mm_and_si128(_mm_srli_epi32(words, kAt.shift), mask), kAt.to);
+  };
+  return {take(load_words(block + kAt.offset)), take(load_words(block + kAt.offset + 16))};
+}
+
+/// Elements of sub-block kSub of a block.
+template <typename Block, int kSub>
+Elements elements(const std::byte* block) {
+  Elements all = field_of<Block, kSub, 0>(block);
+  if constexpr (Block::kBits == 3 || Block::kBits > 4) {
+    const Elements more = field_of<Block, kSub, 1>(block);
+    all.low = _mm_or_si128(all.low, more.low);
+    all.high = _mm_or_si128(all.high, more.high);
+  }
+  return all;
 }
 
 template <typename Block>
@@ -135,16 +185,11 @@ void to_lanes(const std::byte* block, Lanes<Block>& out) {
     }
   }
   if constexpr (requires { Block::kBits; }) {
-    constexpr int kFields = Block::kBits == 3 || Block::kBits > 4 ? 2 : 1;
-    for (int sub = 0; sub < Block::kValues / kBlock; ++sub) {
-      uint32_t w[8] = {};
-      for (int i = 0; i < kFields; ++i) {
-        const Field field = Block::field(sub, i);
-        const uint32_t mask = every_byte((1U << field.n_bits) - 1);
-        for (int g = 0; g < 8; ++g) w[g] |= (load_word(block + field.offset + 4 * g) >> field.shift & mask) << field.to;
-      }
-      word += to_planes<Block::kBits>(w, word);
+    // Unrolled: with offsets and shifts for constants a sub-block is a handful of vector instructions.
+    [&]<int... kSubs>(std::integer_sequence<int, kSubs...>) {
+      ((word += to_planes<Block::kBits>(elements<Block, kSubs>(block), word)), ...);
     }
+    (std::make_integer_sequence<int, Block::kValues / kBlock>());
   }
 }
 
