@@ -23,6 +23,8 @@ class InputFile {
 
   const std::string& path() const noexcept { return path_; }
   uint64_t size_bytes() const noexcept { return size_bytes_; }
+  /// For a mapping of the file; stays the object's own.
+  int descriptor() const noexcept { return descriptor_; }
 
   /// Bytes [offset, offset + out.size()). `io`; `bad_format` if the file ends before.
   Status read_at(uint64_t offset, std::span<std::byte> out) const;

@@ -91,6 +91,12 @@ constexpr TensorNames kGgufNames = {
     .transposed = false,
 };
 
+constexpr TensorNames kPackedNames = [] {
+  TensorNames names = kGgufNames;
+  names.qkv = nullptr;
+  return names;
+}();
+
 constexpr Architecture kArchitectures[] = {
     {.name = "llama",
      .in_gguf = true,
@@ -200,6 +206,8 @@ std::string joined_names(bool only_gguf) {
 }
 
 }  // namespace
+
+const TensorNames& packed_names() noexcept { return kPackedNames; }
 
 const Architecture* find_hf_architecture(std::string_view name) noexcept {
   for (const Architecture& row : kArchitectures)

@@ -73,6 +73,9 @@ struct Architecture {
   bool default_tied;
 };
 
+/// What packed files call tensors, of whatever family: as GGUF does, none of them fused.
+const TensorNames& packed_names() noexcept;
+
 /// By model_type; null for one decant lacks.
 const Architecture* find_hf_architecture(std::string_view name) noexcept;
 /// By general.architecture.

@@ -12,9 +12,11 @@
 
 #include "engine/model/generation_defaults.h"
 #include "engine/model/gguf.h"
+#include "engine/model/hf_texts.h"
 #include "engine/model/hyperparameters.h"
 #include "engine/model/json.h"
 #include "engine/model/model_config.h"
+#include "engine/model/packed_format.h"
 #include "engine/model/printable.h"
 #include "engine/model/rope.h"
 #include "engine/model/safetensors.h"
@@ -24,11 +26,6 @@
 namespace decant::model {
 
 namespace {
-
-bool exists(const std::string& path) {
-  struct stat status = {};
-  return ::stat(path.c_str(), &status) == 0;
-}
 
 void fill_info(const std::string& path, const std::set<const TensorInfo*>& used, ModelDescription& out) {
   const ModelConfig& config = out.config;
@@ -61,21 +58,13 @@ std::string base_name(const std::string& path) {
   return absolute.filename().string();
 }
 
-/// A file of the directory as text; empty where there is none.
-Result<std::optional<std::string>> optional_text(const std::string& path) {
-  if (!exists(path)) return std::optional<std::string>();
-  Result<std::string> text = read_text(path);
-  if (!text) return text.error();
-  return std::optional<std::string>(std::move(*text));
-}
-
-Status read_generation_config(const std::string& directory, const Json& config, ModelDescription& out) {
+Status read_generation_config(const HfTexts& texts, const Json& config, const std::string& place,
+                              ModelDescription& out) {
   std::vector<int32_t> ids;
   add_ids(config, "eos_token_id", ids);
   add_ids(config, "eot_token_id", ids);
-  const std::string path = directory + "/generation_config.json";
-  if (exists(path)) {
-    Result<Json> generation = read_json_object(path);
+  if (texts.generation_config) {
+    Result<Json> generation = parse_json_object(*texts.generation_config, place + "generation_config.json");
     if (!generation) return generation.error();
     add_ids(*generation, "eos_token_id", ids);
     add_ids(*generation, "eot_token_id", ids);
@@ -85,38 +74,33 @@ Status read_generation_config(const std::string& directory, const Json& config, 
   return {};
 }
 
-Status read_tokenizer_files(const std::string& directory, ModelDescription& out) {
-  Result<std::optional<std::string>> text = optional_text(directory + "/tokenizer.json");
-  if (!text) return text.error();
-  out.tokenizer.tokenizer_json = std::move(*text);
-  const std::string config_path = directory + "/tokenizer_config.json";
-  text = optional_text(config_path);
-  if (!text) return text.error();
-  if (*text) {
-    Result<Json> config = parse_json_object(**text, config_path);
+Status take_tokenizer(HfTexts& texts, const std::string& place, ModelDescription& out) {
+  out.tokenizer.tokenizer_json = std::move(texts.tokenizer);
+  if (texts.tokenizer_config) {
+    Result<Json> config = parse_json_object(*texts.tokenizer_config, place + "tokenizer_config.json");
     if (!config) return config.error();
     const auto chat_template = config->find("chat_template");
     out.info.has_chat_template = chat_template != config->end() && !chat_template->is_null();
     // Beside a tokenizer.json only: alone it makes no tokenizer.
-    if (out.tokenizer.tokenizer_json) out.tokenizer.tokenizer_config_json = std::move(*text);
+    if (out.tokenizer.tokenizer_json) out.tokenizer.tokenizer_config_json = std::move(texts.tokenizer_config);
   }
-  if (exists(directory + "/chat_template.jinja")) out.info.has_chat_template = true;
+  if (texts.has_template_file) out.info.has_chat_template = true;
   return {};
 }
 
-Result<ModelDescription> describe_directory(const std::string& directory) {
-  const std::string config_path = directory + "/config.json";
-  if (!exists(config_path))
-    return Error{ErrorCode::io, detail::format("{}: has no config.json; a model is a directory with config.json and "
-                                               "*.safetensors, or a .gguf file",
-                                               directory)};
-  Result<Json> config = read_json_object(config_path);
+/// A model whose configuration is Hugging Face's. place: in front of the names of its texts in messages. open: its
+/// tensors, looked at when the configuration is known to be sound.
+template <typename Open>
+Result<ModelDescription> describe_hf(HfTexts texts, const std::string& place, const std::string& path,
+                                     WeightLayout layout, const Open& open) {
+  const std::string config_path = place + "config.json";
+  Result<Json> config = parse_json_object(texts.config, config_path);
   if (!config) return config.error();
   Result<Hyperparameters> hyper = read_hf_config(*config, config_path);
   if (!hyper) return hyper.error();
-  Result<std::shared_ptr<const TensorFiles>> files = open_safetensors(directory);
+  Result<std::shared_ptr<const TensorFiles>> files = open();
   if (!files) return files.error();
-  Result<BoundWeights> bound = bind_weights(*hyper, **files, /*is_gguf=*/false, directory);
+  Result<BoundWeights> bound = bind_weights(*hyper, **files, layout, path);
   if (!bound) return bound.error();
 
   ModelDescription out;
@@ -128,11 +112,20 @@ Result<ModelDescription> describe_directory(const std::string& directory) {
     if (!frequencies) return frequencies.error();
     out.config.rope_inv_freq = std::move(*frequencies);
   }
-  out.info.format = "safetensors";
-  out.info.name = printable(base_name(directory));
-  fill_info(directory, bound->used, out);
-  if (Status read = read_generation_config(directory, *config, out); !read) return read.error();
-  if (Status read = read_tokenizer_files(directory, out); !read) return read.error();
+  fill_info(path, bound->used, out);
+  if (Status read = read_generation_config(texts, *config, place, out); !read) return read.error();
+  if (Status taken = take_tokenizer(texts, place, out); !taken) return taken.error();
+  return out;
+}
+
+Result<ModelDescription> describe_directory(const std::string& directory) {
+  Result<HfTexts> texts = read_hf_texts(directory);
+  if (!texts) return texts.error();
+  Result<ModelDescription> out = describe_hf(std::move(*texts), directory + "/", directory, WeightLayout::hugging_face,
+                                             [&] { return open_safetensors(directory); });
+  if (!out) return out;
+  out->info.format = "safetensors";
+  out->info.name = printable(base_name(directory));
   return out;
 }
 
@@ -214,20 +207,43 @@ Status check_all_used(const TensorFiles& files, const std::set<const TensorInfo*
   return {};
 }
 
+/// What a packed file says of its source's weights; empty for other files.
+Result<std::optional<uint64_t>> packed_fingerprint(GgufMetadata& metadata) {
+  if (metadata.find(kPackedVersionKey) == nullptr) return std::optional<uint64_t>();
+  const int64_t bits = metadata.required_integer(kPackedFingerprintKey);
+  if (!metadata.status()) return metadata.status().error();
+  return std::optional(static_cast<uint64_t>(bits));
+}
+
 Result<ModelDescription> describe_gguf(const std::string& path) {
   Result<GgufModel> model = open_gguf(path);
   if (!model) return model.error();
   GgufMetadata& metadata = model->metadata;
+  Result<std::optional<uint64_t>> packed = packed_fingerprint(metadata);
+  if (!packed) return packed.error();
+  if (std::optional<HfTexts> texts = *packed ? hf_texts_of(metadata) : std::nullopt) {
+    if (!metadata.status()) return metadata.status().error();
+    Result<ModelDescription> out =
+        describe_hf(std::move(*texts), path + ": ", path, WeightLayout::packed,
+                    [&]() -> Result<std::shared_ptr<const TensorFiles>> { return model->files; });
+    if (!out) return out;
+    out->config.tied_head = out->info.tied_head = !out->weights.head;
+    out->info.format = "packed";
+    out->info.name = printable(metadata.text("general.name").value_or(base_name(path)));
+    out->packed_fingerprint = *packed;
+    return out;
+  }
+  const WeightLayout layout = *packed ? WeightLayout::packed : WeightLayout::gguf;
   Result<Hyperparameters> hyper = read_gguf_config(metadata);
   if (!hyper) return hyper.error();
-  const TensorNames& names = *hyper->architecture->gguf;
+  const TensorNames& names = tensor_names(*hyper->architecture, layout);
   const TensorInfo* const embedding = model->files->find(std::string(names.token_embedding) + ".weight");
   if (embedding == nullptr || embedding->shape.size() != 2 || embedding->shape[0] > kMaxCount)
     return Error{ErrorCode::bad_format,
                  detail::format("{}: has no proper tensor '{}.weight'", path, names.token_embedding)};
   hyper->config.vocab_size = static_cast<int>(embedding->shape[0]);
   hyper->config.tied_head = model->files->find(std::string(names.head) + ".weight") == nullptr;
-  Result<BoundWeights> bound = bind_weights(*hyper, *model->files, /*is_gguf=*/true, path);
+  Result<BoundWeights> bound = bind_weights(*hyper, *model->files, layout, path);
   if (!bound) return bound.error();
 
   ModelDescription out;
@@ -243,7 +259,8 @@ Result<ModelDescription> describe_gguf(const std::string& path) {
   }
   if (Status all_used = check_all_used(*model->files, bound->used, *hyper); !all_used) return all_used.error();
   out.files = std::move(model->files);
-  out.info.format = "gguf";
+  out.info.format = *packed ? "packed" : "gguf";
+  out.packed_fingerprint = *packed;
   out.info.name = printable(metadata.text("general.name").value_or(base_name(path)));
   out.defaults = generation_defaults(metadata);
   out.end_ids = within_vocabulary(gguf_end_ids(metadata), out.config.vocab_size);

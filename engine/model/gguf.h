@@ -53,6 +53,7 @@ class GgufMetadata {
   int64_t required_integer(const std::string& key);
 
   const GgufValue* find(const std::string& key) const;
+  const std::map<std::string, GgufValue>& values() const noexcept { return values_; }
   /// False if the key is there already.
   bool insert(std::string key, GgufValue value) { return values_.emplace(std::move(key), std::move(value)).second; }
 

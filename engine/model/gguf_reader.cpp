@@ -9,6 +9,7 @@
 
 #include "decant/detail/format.h"
 
+#include "engine/model/packed_format.h"
 #include "engine/model/printable.h"
 #include "engine/quant/format.h"
 
@@ -160,8 +161,23 @@ GgufValue read_value(Cursor& in, const std::string& key) {
   return false;
 }
 
+/// Takes a tensor for a matrix in tiles, as packed files have them.
+void set_tiles(Cursor& in, const quant::Format& format, TensorInfo& tensor) {
+  const int64_t cols = tensor.shape[0], rows = tensor.shape.size() == 2 ? tensor.shape[1] : 0;
+  if (rows == 0 || cols % format.block_values != 0) {
+    in.fail(detail::format("tensor '{}' of {} dimensions and {} columns can't be of type {}", printable(tensor.name),
+                           tensor.shape.size(), cols, quant::tile_type_name(format.type)));
+    return;
+  }
+  tensor.type = format.type;
+  tensor.in_tiles = true;
+  // At most 2^48 elements, each with 15 more in the last tile, of at most 4 bytes and some: no overflow.
+  tensor.size_bytes = static_cast<uint64_t>(quant::n_tiles(rows)) * quant::tile_bytes(format, cols);
+  std::swap(tensor.shape[0], tensor.shape[1]);
+}
+
 /// A tensor's entry; its offset is still relative to the data section.
-TensorInfo read_tensor(Cursor& in) {
+TensorInfo read_tensor(Cursor& in, bool is_packed) {
   TensorInfo tensor;
   tensor.name = in.string(kMaxName);
   const auto n_dims = in.scalar<uint32_t>();
@@ -181,6 +197,10 @@ TensorInfo read_tensor(Cursor& in) {
   tensor.offset = in.scalar<uint64_t>();
   if (!in.status()) return tensor;
 
+  if (const quant::Format* const tiles = is_packed ? quant::format_of_tile_type(type) : nullptr) {
+    set_tiles(in, *tiles, tensor);
+    return tensor;
+  }
   const quant::Format* const format = quant::format_of_ggml(type);
   if (format == nullptr) {
     in.fail(detail::format("tensor '{}' is of type {}, which decant doesn't read", printable(tensor.name),
@@ -232,7 +252,12 @@ Result<GgufHeader> read_gguf_header(const InputFile& file) {
     if (in.status() && !header.metadata.insert(std::move(key), std::move(value)))
       in.fail(detail::format("metadata key '{}' is there twice", name));
   }
-  for (uint64_t i = 0; i < n_tensors && in.status(); ++i) header.tensors.push_back(read_tensor(in));
+  const std::optional<int64_t> packed = header.metadata.integer(kPackedVersionKey);
+  if (packed && *packed != kPackedVersion)
+    in.fail(
+        detail::format("is packed in layout {}, this decant reads {}; pack the model again", *packed, kPackedVersion),
+        ErrorCode::unsupported);
+  for (uint64_t i = 0; i < n_tensors && in.status(); ++i) header.tensors.push_back(read_tensor(in, packed.has_value()));
   if (!in.status()) return in.status().error();
 
   const auto alignment = static_cast<uint64_t>(
@@ -251,6 +276,10 @@ Result<GgufHeader> read_gguf_header(const InputFile& file) {
                    detail::format("{}: tensor '{}' is at {} of the data, file has {} bytes", file.path(),
                                   printable(tensor.name), tensor.offset, file.size_bytes())};
     tensor.offset += data_begin;
+    if (tensor.in_tiles && tensor.offset % kTileAlignment != 0)
+      return Error{ErrorCode::bad_format,
+                   detail::format("{}: tiles of '{}' are at byte {}, which is no multiple of {}", file.path(),
+                                  printable(tensor.name), tensor.offset, kTileAlignment)};
   }
   return header;
 }

@@ -9,17 +9,15 @@
 #include "decant/detail/check.h"
 #include "decant/detail/format.h"
 
-#include "engine/model/gguf.h"
 #include "engine/quant/format.h"
 
 namespace decant::model {
 
 namespace {
 
-constexpr uint64_t kAlignment = 32;
-constexpr size_t kBufferBytes = size_t{1} << 20;
-
-uint64_t aligned(uint64_t n) { return (n + kAlignment - 1) / kAlignment * kAlignment; }
+constexpr uint64_t kDefaultAlignment = 32;
+// Writes of whole huge pages at multiples of them: file systems that can keep them so, and a packed file is mapped so.
+constexpr size_t kBufferBytes = size_t{4} << 20;
 
 template <typename T>
 void put(std::string& out, T value) {
@@ -37,6 +35,10 @@ void put_all(std::string& out, std::span<const T> values) {
 }
 
 }  // namespace
+
+GgufWriter::GgufWriter(std::string path, uint64_t alignment) : path_(std::move(path)), alignment_(alignment) {
+  if (alignment != kDefaultAlignment) add_u32("general.alignment", static_cast<uint32_t>(alignment));
+}
 
 void GgufWriter::add_key(std::string_view key, uint32_t type) {
   put_string(pairs_, key);
@@ -90,17 +92,44 @@ void GgufWriter::add_i32s(std::string_view key, std::span<const int32_t> values)
   put_all(pairs_, values);
 }
 
-void GgufWriter::add_tensor(std::string_view name, std::span<const int64_t> shape, DType type) {
+void GgufWriter::add_value(std::string_view key, const GgufValue& value) {
+  const auto number = [&](GgufType type, auto raw) {
+    add_key(key, static_cast<uint32_t>(type));
+    put(pairs_, raw);
+  };
+  if (const auto* const integer = std::get_if<int64_t>(&value)) return number(GgufType::i64, *integer);
+  if (const auto* const large = std::get_if<uint64_t>(&value)) return number(GgufType::u64, *large);
+  if (const auto* const real = std::get_if<double>(&value)) return number(GgufType::f64, *real);
+  if (const auto* const boolean = std::get_if<bool>(&value)) return add_bool(key, *boolean);
+  if (const auto* const text = std::get_if<std::string>(&value)) return add_string(key, *text);
+  if (const auto* const texts = std::get_if<std::vector<std::string>>(&value)) return add_strings(key, *texts);
+  const auto& array = std::get<GgufArray>(value);
+  add_array(key, static_cast<uint32_t>(array.type), static_cast<size_t>(array.count));
+  put_all(pairs_, std::span(array.bytes));
+}
+
+void GgufWriter::declare(std::string_view name, std::span<const int64_t> shape, uint32_t type, uint64_t size_bytes) {
   DECANT_CHECK(!file_, "tensors are declared before begin()");
-  const quant::Format& format = quant::format(type);
   put_string(tensors_, name);
   put(tensors_, static_cast<uint32_t>(shape.size()));
   for (size_t i = shape.size(); i-- > 0;) put(tensors_, static_cast<uint64_t>(shape[i]));
-  put(tensors_, format.ggml_type);
+  put(tensors_, type);
   put(tensors_, data_end_);
+  tensor_bytes_.push_back(size_bytes);
+  data_end_ = aligned(data_end_ + size_bytes);
+}
+
+void GgufWriter::add_tiles(std::string_view name, int64_t rows, int64_t cols, DType type) {
+  const int64_t shape[] = {rows, cols};
+  const auto n_tiles = static_cast<uint64_t>(quant::n_tiles(rows));
+  declare(name, shape, quant::kFirstTileType + static_cast<uint32_t>(type),
+          n_tiles * quant::tile_bytes(quant::format(type), cols));
+}
+
+void GgufWriter::add_tensor(std::string_view name, std::span<const int64_t> shape, DType type) {
+  const quant::Format& format = quant::format(type);
   const int64_t rows = std::accumulate(shape.begin(), shape.end() - 1, int64_t{1}, std::multiplies<>());
-  tensor_bytes_.push_back(static_cast<uint64_t>(rows) * quant::row_bytes(format, shape.back()));
-  data_end_ = aligned(data_end_ + tensor_bytes_.back());
+  declare(name, shape, format.ggml_type, static_cast<uint64_t>(rows) * quant::row_bytes(format, shape.back()));
 }
 
 uint64_t GgufWriter::data_bytes() const noexcept {
@@ -135,8 +164,12 @@ Status GgufWriter::append(std::span<const std::byte> bytes) {
 }
 
 Status GgufWriter::pad() {
-  constexpr std::byte kZeros[kAlignment] = {};
-  return append(std::span(kZeros).first(static_cast<size_t>(aligned(position_) - position_)));
+  static constexpr std::byte kZeros[64] = {};
+  while (position_ != aligned(position_)) {
+    const auto n = static_cast<size_t>(std::min<uint64_t>(aligned(position_) - position_, sizeof kZeros));
+    if (Status padded = append(std::span(kZeros).first(n)); !padded) return padded;
+  }
+  return {};
 }
 
 Status GgufWriter::flush() {

@@ -49,23 +49,33 @@ Result<std::shared_ptr<const Model>> open_model(const std::string& path, const M
   auto parts = std::make_unique<Model::Parts>();
   parts->load_times.metadata_ns = lap();
 
-  Result<std::unique_ptr<Tokenizer>> tokenizer = tokenizer::make_tokenizer(description->tokenizer);
+  Result<std::unique_ptr<ThreadPool>> pool =
+      ThreadPool::create(options.n_threads > 0 ? options.n_threads : default_thread_count());
+  if (!pool) return pool.error();
+  // The tokenizer keeps one thread busy, which the weights can do without.
+  Result<std::unique_ptr<Tokenizer>> tokenizer = Error{ErrorCode::out_of_memory, "no memory for the tokenizer"};
+  const auto make_tokenizer = [&]() noexcept {
+    Lap own_lap;
+    try {
+      tokenizer = tokenizer::make_tokenizer(description->tokenizer);
+      description->tokenizer = {};
+    } catch (const std::bad_alloc&) {  // the error that stands there already
+    }
+    parts->load_times.tokenizer_ns = own_lap();
+  };
+  Result<model::Weights> weights = model::load_weights(*description, options, **pool, make_tokenizer);
+  if (!weights) return weights.error();
+  if (!tokenizer && tokenizer.error().code == ErrorCode::out_of_memory) return tokenizer.error();
+  parts->weights = std::move(*weights);
   if (tokenizer) {
     parts->tokenizer = std::move(*tokenizer);
   } else {
     parts->tokenizer_error = tokenizer.error();
     log.warn("no tokenizer: {}", tokenizer.error().message);
   }
-  description->tokenizer = {};
-  parts->load_times.tokenizer_ns = lap();
-
-  Result<std::unique_ptr<ThreadPool>> pool =
-      ThreadPool::create(options.n_threads > 0 ? options.n_threads : default_thread_count());
-  if (!pool) return pool.error();
-  Result<model::Weights> weights = model::load_weights(*description, options, **pool);
-  if (!weights) return weights.error();
-  parts->weights = std::move(*weights);
   parts->load_times.weights_ns = lap();
+  parts->load_times.n_threads = (*pool)->n_threads();
+  parts->load_times.mapped = description->packed_fingerprint.has_value() && options.map_packed;
 
   parts->info = std::move(description->info);
   parts->info.packed_bytes = parts->weights.packed_bytes;
@@ -74,8 +84,14 @@ Result<std::shared_ptr<const Model>> open_model(const std::string& path, const M
   parts->defaults = description->defaults;
   parts->end_ids = std::move(description->end_ids);
   parts->numerics = options.numerics;
-  log.info("{}: {} with {} layers, {} parameters, {} bytes of weights packed into {}", path, parts->info.architecture,
-           parts->info.n_layers, parts->info.n_params, parts->info.file_bytes, parts->info.packed_bytes);
+  const ModelInfo& info = parts->info;
+  const LoadTimes& times = parts->load_times;
+  const auto ms = [](int64_t ns) { return static_cast<double>(ns) / 1e6; };
+  log.info("{}: {} with {} layers, {} parameters, {} bytes of weights {} {}", path, info.architecture, info.n_layers,
+           info.n_params, info.file_bytes, times.mapped ? "mapped as" : "packed into", info.packed_bytes);
+  log.info("{}: opened by {} threads in {:.1f} ms: metadata {:.1f}, weights {:.1f} and, beside them, tokenizer {:.1f}",
+           path, times.n_threads, ms(times.metadata_ns + times.weights_ns), ms(times.metadata_ns), ms(times.weights_ns),
+           ms(times.tokenizer_ns));
   return std::shared_ptr<const Model>(std::make_shared<const Model>(std::move(parts)));
 }
 

@@ -88,6 +88,7 @@ struct ModelDescription {
   GenerationDefaults defaults;
   std::vector<int32_t> end_ids;
   tokenizer::TokenizerSource tokenizer;
+  std::optional<uint64_t> packed_fingerprint;  ///< of a packed file's source (packed_format.h); empty for other files
 };
 
 /// Reads a .gguf file (first of a split one, or the only one) or a directory of config.json and safetensors.

@@ -25,6 +25,7 @@ struct TensorInfo {
   int file = 0;                ///< which file of a split model
   uint64_t offset = 0;         ///< bytes from the file's start
   uint64_t size_bytes = 0;
+  bool in_tiles = false;  ///< a matrix of a packed file: tiles of `type` (packed_format.h) instead of rows
 
   int64_t n_elements() const;
 };
@@ -46,6 +47,9 @@ class TensorFiles {
   const std::string& path(const TensorInfo& tensor) const noexcept {
     return files_[static_cast<size_t>(tensor.file)].path();
   }
+
+  /// The file that holds a tensor.
+  const InputFile& file(const TensorInfo& tensor) const noexcept { return files_[static_cast<size_t>(tensor.file)]; }
 
   /// Bytes [offset, offset + out.size()) of a tensor. `io`, or `bad_format` if the file has become shorter.
   Status read(const TensorInfo& tensor, uint64_t offset, std::span<std::byte> out) const;

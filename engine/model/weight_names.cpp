@@ -31,13 +31,13 @@ RowRange whole(int64_t rows) { return {0, rows, rows}; }
 /// Looks tensors up and keeps the first error.
 class Binder {
  public:
-  Binder(const Hyperparameters& hyper, const TensorFiles& files, bool is_gguf, const std::string& path)
+  Binder(const Hyperparameters& hyper, const TensorFiles& files, WeightLayout layout, const std::string& path)
       : hyper_(hyper),
         config_(hyper.config),
         files_(files),
-        is_gguf_(is_gguf),
+        layout_(layout),
         path_(path),
-        names_(is_gguf ? *hyper.architecture->gguf : *hyper.architecture->hf) {}
+        names_(tensor_names(*hyper.architecture, layout)) {}
 
   Result<BoundWeights> run();
 
@@ -61,7 +61,7 @@ class Binder {
   const Hyperparameters& hyper_;
   const ModelConfig& config_;
   const TensorFiles& files_;
-  const bool is_gguf_;
+  const WeightLayout layout_;
   const std::string& path_;
   const TensorNames& names_;
   std::string prefix_;  // "model." and the like
@@ -97,6 +97,11 @@ MatrixSource Binder::matrix(const std::string& name, RowRange range, int64_t col
   const std::vector<int64_t> wanted =
       transposed ? std::vector{cols, range.all_rows} : std::vector{range.all_rows, cols};
   if (!check_shape(*tensor, wanted)) return {};
+  if (tensor->in_tiles != (layout_ == WeightLayout::packed)) {
+    fail(ErrorCode::bad_format, detail::format("{}: matrix '{}' is not in tiles, as a packed file has it",
+                                               files_.path(*tensor), printable(tensor->name)));
+    return {};
+  }
   return {.tensor = tensor,
           .row_begin = range.begin,
           .rows = range.rows,
@@ -126,7 +131,7 @@ VectorSource Binder::bias(const std::string& name, RowRange range, Presence pres
 
 /// Checkpoints of a bare model lack the name of its class in front.
 void Binder::find_prefix() {
-  if (is_gguf_) return;
+  if (layout_ != WeightLayout::hugging_face) return;
   for (const char* const candidate : {"model.", "transformer.", ""}) {
     prefix_ = candidate;
     if (has(prefix_ + names_.token_embedding + ".weight")) return;
@@ -158,7 +163,7 @@ void Binder::attention(const std::string& prefix, const LayerConfig& layer, Laye
     out.q_norm = vector(prefix + names_.q_norm + ".weight", whole(config_.head_dim));
     out.k_norm = vector(prefix + names_.k_norm + ".weight", whole(config_.head_dim));
   }
-  if (is_gguf_ && architecture.gguf_interleaved)
+  if (layout_ == WeightLayout::gguf && architecture.gguf_interleaved)
     out.q.interleaved = out.k.interleaved = out.q_bias.interleaved = out.k_bias.interleaved = config_.head_dim;
 }
 
@@ -210,7 +215,8 @@ Result<BoundWeights> Binder::run() {
   for (size_t i = 0; i < config_.layers.size() && status_; ++i) out.layers.push_back(layer(i));
   out.out_norm = vector(prefix_ + names_.out_norm + ".weight", width);
   if (config_.norm == NormKind::layer) out.out_norm_bias = vector(prefix_ + names_.out_norm + ".bias", width);
-  const bool has_head = is_gguf_ ? has(std::string(names_.head) + ".weight") : !config_.tied_head;
+  const bool has_head =
+      layout_ == WeightLayout::hugging_face ? !config_.tied_head : has(std::string(names_.head) + ".weight");
   if (has_head) out.head = matrix(names_.head, vocab, config_.d_model, false);
   if (!status_) return status_.error();
   bound.used = std::move(used_);
@@ -219,9 +225,14 @@ Result<BoundWeights> Binder::run() {
 
 }  // namespace
 
-Result<BoundWeights> bind_weights(const Hyperparameters& hyper, const TensorFiles& files, bool is_gguf,
+const TensorNames& tensor_names(const Architecture& architecture, WeightLayout layout) noexcept {
+  if (layout == WeightLayout::packed) return packed_names();
+  return layout == WeightLayout::gguf ? *architecture.gguf : *architecture.hf;
+}
+
+Result<BoundWeights> bind_weights(const Hyperparameters& hyper, const TensorFiles& files, WeightLayout layout,
                                   const std::string& path) {
-  return Binder(hyper, files, is_gguf, path).run();
+  return Binder(hyper, files, layout, path).run();
 }
 
 }  // namespace decant::model

@@ -6,18 +6,17 @@
 #include <mutex>
 #include <numeric>
 
-#include <sys/mman.h>
-
 #include "decant/detail/format.h"
 
 #include "cache/checksum.h"
+#include "engine/model/packed_format.h"
+#include "engine/model/weight_slots.h"
 #include "engine/thread_pool.h"
 
 namespace decant::model {
 
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kSliceBytes =
     size_t{1} << 20;  // what one pread takes: large enough for the disk, small enough for the cache
 
@@ -46,8 +45,8 @@ struct Slice {
 /// Everything the loading of one model shares between its threads.
 class Loader {
  public:
-  Loader(const ModelDescription& description, const ModelOptions& options)
-      : description_(description), options_(options) {}
+  Loader(const ModelDescription& description, const ModelOptions& options, const std::function<void()>& beside)
+      : description_(description), options_(options), beside_(beside) {}
 
   Status run(Weights& weights, ThreadPool& pool);
 
@@ -56,6 +55,9 @@ class Loader {
   void add(const MatrixSource& source, Matrix& matrix);
   Status load_vector(const VectorSource& source, Vector& out);
   Status load_vectors(Weights& weights);
+  Status check_packed() const;
+  Status place(Weights& weights);
+  Status read_tiles(const Slice& slice) const;
   Status pack(const Slice& slice, std::vector<std::byte>& file_bytes, std::vector<float>& floats,
               std::vector<std::byte>& row_bytes) const;
   Status read_rows(const MatrixSource& source, int64_t first, int64_t n, std::vector<std::byte>& out) const;
@@ -63,8 +65,10 @@ class Loader {
 
   const ModelDescription& description_;
   const ModelOptions& options_;
+  const std::function<void()>& beside_;
   std::vector<MatrixTask> tasks_;
   uint64_t vectors_checksum_ = 0;
+  const Arena* mapped_ = nullptr;  // the weights' arena where that is the file
 };
 
 void Loader::add(const MatrixSource& source, Matrix& matrix) {
@@ -88,17 +92,8 @@ void Loader::plan(Weights& weights) {
   weights.layers.resize(sources.layers.size());
   add(sources.token_embedding, weights.token_embedding);
   add(sources.position_embedding, weights.position_embedding);
-  for (size_t i = 0; i < sources.layers.size(); ++i) {
-    const LayerSources& from = sources.layers[i];
-    LayerWeights& to = weights.layers[i];
-    add(from.q, to.q);
-    add(from.k, to.k);
-    add(from.v, to.v);
-    add(from.o, to.o);
-    add(from.gate, to.gate);
-    add(from.up, to.up);
-    add(from.down, to.down);
-  }
+  for (size_t i = 0; i < sources.layers.size(); ++i)
+    for (const MatrixSlot& slot : kLayerMatrices) add(sources.layers[i].*slot.source, weights.layers[i].*slot.matrix);
   add(sources.head, weights.head);
 }
 
@@ -121,30 +116,12 @@ Status Loader::load_vector(const VectorSource& source, Vector& out) {
 
 Status Loader::load_vectors(Weights& weights) {
   const WeightSources& sources = description_.weights;
-  const auto load = [&](std::initializer_list<std::pair<const VectorSource*, Vector*>> pairs) -> Status {
-    for (const auto& [from, to] : pairs)
-      if (Status loaded = load_vector(*from, *to); !loaded) return loaded;
-    return {};
-  };
-  for (size_t i = 0; i < sources.layers.size(); ++i) {
-    const LayerSources& from = sources.layers[i];
-    LayerWeights& to = weights.layers[i];
-    Status loaded = load({{&from.attn_norm, &to.attn_norm},
-                          {&from.attn_norm_bias, &to.attn_norm_bias},
-                          {&from.q_bias, &to.q_bias},
-                          {&from.k_bias, &to.k_bias},
-                          {&from.v_bias, &to.v_bias},
-                          {&from.o_bias, &to.o_bias},
-                          {&from.q_norm, &to.q_norm},
-                          {&from.k_norm, &to.k_norm},
-                          {&from.ffn_norm, &to.ffn_norm},
-                          {&from.ffn_norm_bias, &to.ffn_norm_bias},
-                          {&from.gate_bias, &to.gate_bias},
-                          {&from.up_bias, &to.up_bias},
-                          {&from.down_bias, &to.down_bias}});
-    if (!loaded) return loaded;
-  }
-  return load({{&sources.out_norm, &weights.out_norm}, {&sources.out_norm_bias, &weights.out_norm_bias}});
+  for (size_t i = 0; i < sources.layers.size(); ++i)
+    for (const VectorSlot& slot : kLayerVectors)
+      if (Status loaded = load_vector(sources.layers[i].*slot.source, weights.layers[i].*slot.vector); !loaded)
+        return loaded;
+  if (Status loaded = load_vector(sources.out_norm, weights.out_norm); !loaded) return loaded;
+  return load_vector(sources.out_norm_bias, weights.out_norm_bias);
 }
 
 Status Loader::read_rows(const MatrixSource& source, int64_t first, int64_t n, std::vector<std::byte>& out) const {
@@ -203,25 +180,63 @@ Status Loader::pack(const Slice& slice, std::vector<std::byte>& file_bytes, std:
   return {};
 }
 
-Status Loader::run(Weights& weights, ThreadPool& pool) {
-  plan(weights);
-  if (Status loaded = load_vectors(weights); !loaded) return loaded;
+Status Loader::read_tiles(const Slice& slice) const {
+  const Matrix& matrix = *slice.task->matrix;
+  const size_t begin = static_cast<size_t>(slice.first_tile) * matrix.tile_bytes;
+  const size_t n = static_cast<size_t>(slice.last_tile - slice.first_tile) * matrix.tile_bytes;
+  const TensorInfo& tensor = *slice.task->source->tensor;
+  if (mapped_ != nullptr) {
+    const Status present = mapped_->populate(static_cast<size_t>(tensor.offset) + begin, n);
+    if (present) return present;
+    return Error{present.error().code,
+                 detail::format("{}: {}", description_.files->path(tensor), present.error().message)};
+  }
+  return description_.files->read(tensor, begin, std::span(matrix.tiles + begin, n));
+}
 
-  size_t total = 0;
-  for (const MatrixTask& task : tasks_)
-    total += round_up(task.matrix->tile_bytes * static_cast<size_t>(task.matrix->n_tiles), 64);
-  Result<Arena> arena = Arena::create(total);
+Status Loader::place(Weights& weights) {
+  for (const MatrixTask& task : tasks_) weights.packed_bytes += round_up(task.matrix->bytes(), kTileAlignment);
+  if (description_.packed_fingerprint && options_.map_packed) {
+    Result<Arena> arena = Arena::map(description_.files->file(*tasks_.front().source->tensor));
+    if (!arena) return arena.error();
+    weights.arena = std::move(*arena);
+    mapped_ = &weights.arena;
+    for (const MatrixTask& task : tasks_)
+      task.matrix->tiles = weights.arena.data() + static_cast<size_t>(task.source->tensor->offset);
+    return {};
+  }
+  Result<Arena> arena = Arena::create(weights.packed_bytes);
   if (!arena) return arena.error();
   weights.arena = std::move(*arena);
-  weights.packed_bytes = total;
-
-  std::vector<Slice> slices;
-  size_t offset = 0, file_bytes_total = 0;
+  size_t offset = 0;
   for (const MatrixTask& task : tasks_) {
     task.matrix->tiles = weights.arena.data() + offset;
-    offset += round_up(task.matrix->tile_bytes * static_cast<size_t>(task.matrix->n_tiles), 64);
-    file_bytes_total += quant::row_bytes(quant::format(task.source->tensor->type), task.source->cols) *
-                        static_cast<size_t>(task.source->rows);
+    offset += round_up(task.matrix->bytes(), kTileAlignment);
+  }
+  return {};
+}
+
+Status Loader::check_packed() const {
+  const auto refuse = [this](ErrorCode code, const char* what) {
+    return Error{code, detail::format("{}: {}", description_.info.path, what)};
+  };
+  if (options_.numerics == Numerics::reference)
+    return refuse(ErrorCode::unsupported, "a packed file has no weights for reference numerics; open its source");
+  for (const MatrixTask& task : tasks_)
+    if (task.source->tensor->file != 0)
+      return refuse(ErrorCode::bad_format, "a packed model is one file, not a split one");
+  return {};
+}
+
+Status Loader::run(Weights& weights, ThreadPool& pool) {
+  plan(weights);
+  const bool packed = description_.packed_fingerprint.has_value();
+  if (Status checked = packed ? check_packed() : Status(); !checked) return checked;
+  if (Status loaded = load_vectors(weights); !loaded) return loaded;
+  if (Status placed = place(weights); !placed) return placed;
+
+  std::vector<Slice> slices;
+  for (const MatrixTask& task : tasks_) {
     const int step = static_cast<int>(task.rows_per_slice / quant::kTileRows);
     for (int tile = 0; tile < task.matrix->n_tiles; tile += step)
       slices.push_back({&task, tile, std::min(tile + step, task.matrix->n_tiles)});
@@ -237,64 +252,50 @@ Status Loader::run(Weights& weights, ThreadPool& pool) {
   };
   std::vector<uint64_t> checksums(slices.size());  // taken while a slice is in the core's cache
   std::vector<Scratch> scratch(static_cast<size_t>(pool.n_threads()));
-  pool.for_each(static_cast<int>(slices.size()), [&](int i, int thread) {
+  const int n_beside = beside_ ? 1 : 0;
+  pool.for_each(static_cast<int>(slices.size()) + n_beside, [&](int piece, int thread) {
+    if (piece < n_beside) return beside_();
     if (stop.load(std::memory_order_relaxed)) return;
+    const auto i = static_cast<size_t>(piece - n_beside);
+    const Slice& slice = slices[i];
     Scratch& mine = scratch[static_cast<size_t>(thread)];
-    Status packed;
+    Status done;
     if (options_.stop.stop_requested()) {
-      packed = Error{ErrorCode::cancelled, "loading was cancelled"};
+      done = Error{ErrorCode::cancelled, "loading was cancelled"};
+    } else if (packed) {
+      done = read_tiles(slice);
     } else {
       try {
-        packed = pack(slices[static_cast<size_t>(i)], mine.file_bytes, mine.floats, mine.row_bytes);
+        done = pack(slice, mine.file_bytes, mine.floats, mine.row_bytes);
       } catch (const std::bad_alloc&) {
-        packed = Error{ErrorCode::out_of_memory, "no memory for a slice of the weights"};
+        done = Error{ErrorCode::out_of_memory, "no memory for a slice of the weights"};
       }
+      checksums[i] = cache::checksum(mine.file_bytes);
     }
-    checksums[static_cast<size_t>(i)] = cache::checksum(mine.file_bytes);
-    if (!packed) {
+    if (!done) {
       const std::lock_guard lock(mutex);
-      if (outcome) outcome = std::move(packed);
+      if (outcome) outcome = std::move(done);
       stop.store(true, std::memory_order_relaxed);
       return;
     }
-    const size_t done = bytes_done.fetch_add(mine.file_bytes.size()) + mine.file_bytes.size();
-    if (thread == 0 && options_.progress) options_.progress(std::min(done, file_bytes_total), file_bytes_total);
+    const size_t n = static_cast<size_t>(slice.last_tile - slice.first_tile) * slice.task->matrix->tile_bytes;
+    const size_t in_tiles = bytes_done.fetch_add(n) + n;
+    if (thread == 0 && options_.progress)
+      options_.progress(std::min(in_tiles, weights.packed_bytes), weights.packed_bytes);
   });
   if (!outcome) return outcome;
   if (!weights.head) weights.head = weights.token_embedding;
-  weights.fingerprint = cache::checksum(std::as_bytes(std::span(checksums)), vectors_checksum_);
+  weights.fingerprint = packed ? *description_.packed_fingerprint
+                               : cache::checksum(std::as_bytes(std::span(checksums)), vectors_checksum_);
   return {};
 }
 
 }  // namespace
 
-Arena::Arena(Arena&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_bytes_(std::exchange(other.size_bytes_, 0)) {}
-
-Arena& Arena::operator=(Arena&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(size_bytes_, other.size_bytes_);
-  return *this;
-}
-
-Arena::~Arena() {
-  if (data_ != nullptr) munmap(data_, size_bytes_);
-}
-
-Result<Arena> Arena::create(size_t size_bytes) {
-  Arena arena;
-  arena.size_bytes_ = round_up(std::max<size_t>(size_bytes, 1), kHugePage);
-  void* const pages = mmap(nullptr, arena.size_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (pages == MAP_FAILED)
-    return Error{ErrorCode::out_of_memory, detail::format("no memory for {} bytes of weights", arena.size_bytes_)};
-  arena.data_ = static_cast<std::byte*>(pages);
-  madvise(pages, arena.size_bytes_, MADV_HUGEPAGE);  // a wish; without huge pages everything still works
-  return arena;
-}
-
-Result<Weights> load_weights(const ModelDescription& description, const ModelOptions& options, ThreadPool& pool) {
+Result<Weights> load_weights(const ModelDescription& description, const ModelOptions& options, ThreadPool& pool,
+                             const std::function<void()>& beside) {
   Weights weights;
-  Loader loader(description, options);
+  Loader loader(description, options, beside);
   if (Status loaded = loader.run(weights, pool); !loaded) return loaded.error();
   return weights;
 }

@@ -3,12 +3,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "decant/detail/aligned_buffer.h"
 #include "decant/detail/log.h"
 #include "decant/model.h"
 
+#include "engine/model/arena.h"
 #include "engine/model/model_config.h"
 #include "engine/quant/format.h"
 
@@ -25,9 +27,10 @@ struct Matrix {
   int cols = 0;
   int n_tiles = 0;
   size_t tile_bytes = 0;
-  std::byte* tiles = nullptr;
+  std::byte* tiles = nullptr;  ///< aligned to cache lines; of a file that is mapped: can't be written
 
   explicit operator bool() const { return format != nullptr; }
+  size_t bytes() const { return tile_bytes * static_cast<size_t>(n_tiles); }
   /// Row r as floats, [cols].
   void row(int r, float* out) const {
     format->decode_tile_row(tiles + static_cast<size_t>(r / quant::kTileRows) * tile_bytes, r % quant::kTileRows, cols,
@@ -48,21 +51,6 @@ struct LayerWeights {
   Vector gate_bias, up_bias, down_bias;
 };
 
-/// Zeroed pages for the tiles of a whole model, huge ones where the system gives them.
-class Arena {
- public:
-  Arena() = default;
-  Arena(Arena&& other) noexcept;
-  Arena& operator=(Arena&& other) noexcept;
-  ~Arena();
-  static Result<Arena> create(size_t size_bytes);
-  std::byte* data() const noexcept { return data_; }
-
- private:
-  std::byte* data_ = nullptr;
-  size_t size_bytes_ = 0;
-};
-
 struct Weights {
   Arena arena;
   size_t packed_bytes = 0;
@@ -75,7 +63,10 @@ struct Weights {
   Matrix head;  ///< shares the tiles of token_embedding when tied
 };
 
-/// Reads and packs all weights with the pool's threads, slice by slice. Errors as Model::open.
-Result<Weights> load_weights(const ModelDescription& description, const ModelOptions& options, ThreadPool& pool);
+/// Reads and packs all weights with the pool's threads, slice by slice; those of a packed file are mapped, or read as
+/// they are. Errors as Model::open.
+/// beside: other work that one of the threads does first; must not throw. May be empty.
+Result<Weights> load_weights(const ModelDescription& description, const ModelOptions& options, ThreadPool& pool,
+                             const std::function<void()>& beside = {});
 
 }  // namespace decant::model

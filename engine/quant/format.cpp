@@ -203,4 +203,9 @@ const Format* format_of_ggml(uint32_t ggml_type) noexcept {
   return nullptr;
 }
 
+const Format* format_of_tile_type(uint32_t number) noexcept {
+  if (number < kFirstTileType || number - kFirstTileType >= kDTypeCount) return nullptr;
+  return &kFormats[number - kFirstTileType];
+}
+
 }  // namespace decant::quant

@@ -60,7 +60,13 @@ struct Format {
 const Format& format(DType type) noexcept;
 /// By GGUF's number; null for one decant doesn't know.
 const Format* format_of_ggml(uint32_t ggml_type) noexcept;
-/// GGUF's name for a number, also of a type that decant doesn't read ("IQ2_XS"), or "unknown type": for messages.
+/// Tensors of packed files hold tiles: their type's number is this one + DType, far from any of GGUF's own.
+inline constexpr uint32_t kFirstTileType = 10000;
+/// The format of such a number; null for any other.
+const Format* format_of_tile_type(uint32_t number) noexcept;
+/// Name of a type's tiles: "Q4_0_T16".
+const char* tile_type_name(DType type) noexcept;
+/// Name of a number, also of a type that decant doesn't read ("IQ2_XS"), or "unknown type": for messages.
 const char* ggml_type_name(uint32_t ggml_type) noexcept;
 
 inline size_t row_bytes(const Format& f, int64_t n) { return static_cast<size_t>(n / f.block_values) * f.block_bytes; }

@@ -14,9 +14,18 @@ constexpr const char* kNames[] = {
     "BF16",   "Q4_0_4_4", "Q4_0_4_8", "Q4_0_8_8", "TQ1_0", "TQ2_0", "IQ4_NL_4_4", "IQ4_NL_4_8", "IQ4_NL_8_8", "MXFP4",
 };
 
+// In the order of DType: tiles of 16 rows.
+constexpr const char* kTileNames[kDTypeCount] = {
+    "F32_T16",  "F16_T16",  "BF16_T16", "Q8_0_T16", "Q4_0_T16", "Q4_1_T16",   "Q5_0_T16",   "Q5_1_T16",
+    "Q2_K_T16", "Q3_K_T16", "Q4_K_T16", "Q5_K_T16", "Q6_K_T16", "IQ4_NL_T16", "IQ4_XS_T16",
+};
+
 }  // namespace
 
+const char* tile_type_name(DType type) noexcept { return kTileNames[static_cast<size_t>(type)]; }
+
 const char* ggml_type_name(uint32_t ggml_type) noexcept {
+  if (const Format* const tiles = format_of_tile_type(ggml_type)) return tile_type_name(tiles->type);
   return ggml_type < std::size(kNames) ? kNames[ggml_type] : "unknown type";
 }
 

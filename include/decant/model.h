@@ -18,7 +18,7 @@ namespace decant {
 /// What a model is, for people and for planning.
 struct ModelInfo {
   std::string path;
-  std::string format;        ///< "gguf" or "safetensors"
+  std::string format;        ///< "gguf", "safetensors" or "packed"
   std::string architecture;  ///< "llama", "mistral", "qwen2", "qwen3", "gpt2"
   std::string name;          ///< as the file calls it; may be empty
   int n_layers = 0;
@@ -47,16 +47,19 @@ struct GenerationDefaults {
 
 /// Where the time of open() went, in nanoseconds.
 struct LoadTimes {
-  int64_t metadata_ns = 0;  ///< headers, configuration
-  int64_t tokenizer_ns = 0;
-  int64_t weights_ns = 0;  ///< reading and packing
+  int64_t metadata_ns = 0;   ///< headers, configuration
+  int64_t tokenizer_ns = 0;  ///< by one thread, while others begin with the weights: within weights_ns
+  int64_t weights_ns = 0;    ///< reading and packing; of a packed file that is mapped: bringing it into memory
+  int n_threads = 0;         ///< that did the latter
+  bool mapped = false;       ///< the weights lie in the file's own pages
 };
 
 /// A model in memory: weights packed for the kernels, tokenizer, defaults. Immutable; engines share it, from any
 /// thread.
 class Model {
  public:
-  /// Opens a .gguf file (the first of a split one) or a directory with config.json and *.safetensors.
+  /// Opens a .gguf file (the first of a split one), a directory with config.json and *.safetensors, or a packed file
+  /// (`decant quantize --packed`), which needs no packing and is mapped: see ModelOptions::map_packed.
   ///
   /// Errors: `io` (missing, unreadable), `bad_format` (truncated, corrupt, tensors that don't fit the configuration),
   /// `unsupported` (architecture or type, by name), `out_of_memory`, `cancelled`.

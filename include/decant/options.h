@@ -37,7 +37,11 @@ struct ModelOptions {
   Numerics numerics = Numerics::exact;
   /// Threads that read and pack weights. 0: as many as affinity and the cgroup's cpu.max allow.
   int n_threads = 0;
-  /// Told now and then, from the opening thread, how many of the weights' bytes are read. May be empty.
+  /// A packed file is mapped instead of read: nothing is copied, and processes share its pages. Whoever cuts the file
+  /// short or writes into it while the model is open kills the process (SIGBUS) or changes its weights; false reads it
+  /// into memory of its own. Never changes a bit of the output; other files are always read.
+  bool map_packed = true;
+  /// Told now and then, from the opening thread, how many bytes of the weights are in place. May be empty.
   std::function<void(size_t bytes_done, size_t bytes_total)> progress;
   /// Stops the loading: open() returns `cancelled`.
   std::stop_token stop;
