@@ -6,6 +6,7 @@
 #include "decant/detail/format.h"
 
 #include "engine/model/model_config.h"
+#include "engine/quant/format.h"
 #include "tools/args.h"
 #include "tools/model_args.h"
 #include "tools/output.h"
@@ -55,11 +56,15 @@ Json describe_model(const model::ModelDescription& model) {
   return json;
 }
 
+const char* type_name(const model::TensorInfo& tensor) {
+  return tensor.in_tiles ? quant::tile_type_name(tensor.type) : to_string(tensor.type);
+}
+
 /// How many tensors of each type there are: {"F32": 17, "Q8_0": 57}.
 Json count_types(const model::ModelDescription& model) {
   Json counts = Json::object();
   for (const model::TensorInfo& tensor : model.files->tensors()) {
-    Json& count = counts[to_string(tensor.type)];
+    Json& count = counts[type_name(tensor)];
     count = count.is_null() ? 1 : count.get<int>() + 1;
   }
   return counts;
@@ -70,7 +75,7 @@ Json list_tensors(const model::ModelDescription& model) {
   for (const model::TensorInfo& tensor : model.files->tensors()) {
     Json entry;
     entry["name"] = tensor.name;
-    entry["type"] = to_string(tensor.type);
+    entry["type"] = type_name(tensor);
     entry["shape"] = tensor.shape;
     entry["size_bytes"] = tensor.size_bytes;
     tensors.push_back(std::move(entry));
@@ -102,7 +107,8 @@ std::string table(const Json& json) {
   if (!json.contains("tensors")) return text;
   text += "\n";
   for (const Json& tensor : json["tensors"])
-    text += detail::format("{:<44} {:<7} [{}]\n", plain(tensor["name"]), plain(tensor["type"]), plain(tensor["shape"]));
+    text +=
+        detail::format("{:<44} {:<10} [{}]\n", plain(tensor["name"]), plain(tensor["type"]), plain(tensor["shape"]));
   return text;
 }
 
@@ -112,8 +118,9 @@ int cmd_inspect(const Words& words) {
   Arguments arguments("inspect", "Shows what a model is, without loading its weights.");
   ModelArgs args;
   bool tensors = false, json = false;
-  arguments.text("MODEL", "", args.model,
-                 "A .gguf file or a Hugging Face directory; without it $DECANT_MODEL, else the bundled model");
+  arguments.text(
+      "MODEL", "", args.model,
+      "A .gguf or packed file or a Hugging Face directory; without it $DECANT_MODEL, else the bundled model");
   arguments.flag("--tensors", tensors, "Every tensor too: name, type, shape");
   arguments.flag("--json", json, "One line of JSON");
   if (const std::optional<int> status = arguments.parse(words)) return *status;

@@ -12,6 +12,7 @@
 #include "tools/args.h"
 #include "tools/cache_view.h"
 #include "tools/generation_log.h"
+#include "tools/load_report.h"
 #include "tools/model_args.h"
 #include "tools/output.h"
 #include "tools/session.h"
@@ -80,7 +81,7 @@ void RunArgs::declare(Arguments& arguments) {
                     "A text without end: keep its first 4 tokens and at least the last N, forget the rest");
   model.declare_engine(arguments);
   arguments.flag("--json", json, "JSON Lines: one a token, then one about the whole");
-  arguments.flag("--verbose", verbose, "Show at the end what the KV cache held");
+  arguments.flag("--verbose", verbose, "Show at the end where loading's time went and what the KV cache held");
   arguments.note(
       "Sampling options that are not given are the model's own, where it has any, else plain sampling at\n"
       "temperature 1. Ctrl-C stops within a token.\n\n"
@@ -338,7 +339,7 @@ int Run::end(FinishReason finish) {
     [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, closing.data(), closing.size());
   }
   if (args_.verbose && engine_) {
-    const std::string drawing = draw_cache(engine_->cache_stats());
+    const std::string drawing = load_line(*model_) + draw_cache(engine_->cache_stats());
     [[maybe_unused]] const ssize_t n = ::write(STDERR_FILENO, drawing.data(), drawing.size());
   }
   const int written = out_.status("run");

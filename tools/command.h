@@ -25,6 +25,7 @@ int cmd_inspect(const Words& words);
 int cmd_eval(const Words& words);
 int cmd_cache(const Words& words);
 int cmd_convert(const Words& words);
+int cmd_quantize(const Words& words);
 int cmd_synth(const Words& words);
 int cmd_machine(const Words& words);
 int cmd_profile(const Words& words);

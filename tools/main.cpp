@@ -31,6 +31,7 @@ constexpr Command kCommands[] = {
     {"eval", "Measure loss, perplexity and bits per byte on a text", cmd_eval},
     {"cache", "Look into a session file", cmd_cache},
     {"convert", "Write a model as a GGUF file", cmd_convert},
+    {"quantize", "Write a model packed, so that it opens at once", cmd_quantize},
     {"synth", "Write a model of random weights", cmd_synth},
     {"machine", "Show what of this machine bounds the speed", cmd_machine},
     {"profile", "Measure tokens beside what the memory delivers", cmd_profile},

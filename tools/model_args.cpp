@@ -61,7 +61,7 @@ std::string executable_directory() {
 
 void ModelArgs::declare_model(Arguments& arguments) {
   arguments.text("-m,--model", "MODEL", model,
-                 "A .gguf file or a Hugging Face directory; without it $DECANT_MODEL, else the bundled model");
+                 "A .gguf or packed file or a Hugging Face directory; without it $DECANT_MODEL, else the bundled model");
   arguments.option("--log-level", "L", choice(kLevels, log_level),
                    "What to say on standard error: trace, debug, info, warn, error (default), off");
 }

@@ -71,6 +71,9 @@ Json profile_json(const ProfileReport& report) {
                   {"metadata_seconds", seconds(report.load_times.metadata_ns)},
                   {"tokenizer_seconds", seconds(report.load_times.tokenizer_ns)},
                   {"weights_seconds", seconds(report.load_times.weights_ns)},
+                  {"weight_bytes", info.file_bytes},
+                  {"threads", report.load_times.n_threads},
+                  {"mapped", report.load_times.mapped},
                   {"first_token_seconds", report.first_token_seconds}};
   json["runs"] = Json::array();
   for (const ProfileRun& run : report.runs) json["runs"].push_back(run_json(run, report.weight_bytes));

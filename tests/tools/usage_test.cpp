@@ -22,6 +22,7 @@ TEST_CASE("decant: help and version go to standard output and succeed") {
                              {"help", "synth"},
                              {"help", "machine"},
                              {"help", "profile"},
+                             {"help", "quantize"},
                              {"version"},
                              {"--version"}}) {
     CAPTURE(words.back());
@@ -119,6 +120,8 @@ TEST_CASE("decant: a wrong command line exits 2 with one line that names the wor
       {{"profile", "-m", "x", "--synthetic", "tiny:q4_0"}, "--synthetic"},
       {{"profile", "--synthetic", "tiny"}, "tiny"},
       {{"profile", "--synthetic", "teeny:q4_0"}, "teeny"},
+      {{"quantize", "--packed", "a"}, "OUT.dpk"},
+      {{"quantize", "a", "-o", "b"}, "--packed"},
   };
   for (const Case& wrong : cases) {
     std::string line;
