@@ -3,6 +3,7 @@
 // For each type of weights and of cache: hashes of logits at one plain point, and at points where everything else
 // differs.
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 #include <set>
@@ -292,7 +293,7 @@ void check_points(int n) {
 /// DECANT_GRID_RUNS: as many points instead.
 int n_points(int otherwise) {
   const char* const wanted = std::getenv("DECANT_GRID_RUNS");
-  return wanted != nullptr ? std::atoi(wanted) : otherwise;
+  return wanted != nullptr ? std::max(1, std::atoi(wanted)) : otherwise;
 }
 
 }  // namespace
