@@ -41,18 +41,22 @@ Status Vocabulary::build() {
     return Error{ErrorCode::bad_format,
                  detail::format("tokenizer: largest id {} in a vocabulary of {} entries", largest, entries_.size())};
   by_id_.assign(static_cast<size_t>(largest + 1), -1);
-  slots_.assign(table_size(entries_.size()), -1);
+  slots_.assign(table_size(entries_.size()), Slot{-1, 0});
   for (size_t i = 0; i < entries_.size(); ++i) {
-    slots_[slot_of(text_of(entries_[i]))] = static_cast<int32_t>(i);
+    const std::string_view text = text_of(entries_[i]);
+    const size_t hash = std::hash<std::string_view>{}(text);
+    slots_[slot_of(text, hash)] = {static_cast<int32_t>(i), hash_top(hash)};
     by_id_[static_cast<size_t>(entries_[i].id)] = static_cast<int32_t>(i);
   }
   return {};
 }
 
-size_t Vocabulary::slot_of(std::string_view text) const noexcept {
+size_t Vocabulary::slot_of(std::string_view text, size_t hash) const noexcept {
   const size_t mask = slots_.size() - 1;
-  size_t at = std::hash<std::string_view>{}(text)&mask;
-  while (slots_[at] >= 0 && text_of(entries_[static_cast<size_t>(slots_[at])]) != text) at = (at + 1) & mask;
+  size_t at = hash & mask;
+  while (slots_[at].entry >= 0 &&
+         (slots_[at].hash_top != hash_top(hash) || text_of(entries_[static_cast<size_t>(slots_[at].entry)]) != text))
+    at = (at + 1) & mask;
   return at;
 }
 
@@ -62,7 +66,7 @@ std::string_view Vocabulary::text(int32_t id) const noexcept {
 
 int32_t Vocabulary::id_of(std::string_view text) const noexcept {
   if (slots_.empty()) return -1;
-  const int32_t entry = slots_[slot_of(text)];
+  const int32_t entry = slots_[slot_of(text, std::hash<std::string_view>{}(text))].entry;
   return entry < 0 ? -1 : entries_[static_cast<size_t>(entry)].id;
 }
 

@@ -36,11 +36,16 @@ class Vocabulary {
     int32_t id;
   };
   std::string_view text_of(const Entry& e) const noexcept { return std::string_view(arena_).substr(e.begin, e.bytes); }
-  size_t slot_of(std::string_view text) const noexcept;
+  struct Slot {
+    int32_t entry;      // index of entries_, -1: free
+    uint32_t hash_top;  // of its text's hash: tells most strangers apart without a look at their texts
+  };
+  static uint32_t hash_top(size_t hash) noexcept { return static_cast<uint32_t>(hash >> 32); }
+  size_t slot_of(std::string_view text, size_t hash) const noexcept;
 
   std::string arena_;
   std::vector<Entry> entries_;
-  std::vector<int32_t> slots_;  // open addressing: indices of entries_, -1 free; a power of two
+  std::vector<Slot> slots_;     // open addressing; a power of two
   std::vector<int32_t> by_id_;  // index of the entry, or -1
   size_t longest_bytes_ = 0;
 };
