@@ -299,7 +299,8 @@ TEST_CASE("packed: matrices that aren't tiles, and tiles that no kernel could re
 TEST_CASE("packed: cut anywhere it is refused") {
   const SmallPacked small;
   size_t size = 0;  // to the last tile's end; what follows only fills the page
-  for (const model::TensorInfo& tensor : must(model::describe(small.packed)).files->tensors())
+  const model::ModelDescription description = must(model::describe(small.packed));
+  for (const model::TensorInfo& tensor : description.files->tensors())
     size = std::max(size, static_cast<size_t>(tensor.offset + tensor.size_bytes));
   for (size_t n = size - 1, step = 1; n < size; n -= step) {
     CAPTURE(n);
