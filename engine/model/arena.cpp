@@ -71,7 +71,7 @@ Status Arena::populate(size_t offset, size_t n) const {
   const size_t begin = offset / kPage * kPage;
   while (madvise(data_ + begin, offset + n - begin, kPopulateRead) != 0) {
     const int code = errno;
-    if (code == EINTR || code == EAGAIN) continue;
+    if (code == EINTR) continue;
     if (code == EFAULT || code == EIO || code == EHWPOISON)
       return Error{ErrorCode::io, "can't be read, or was cut while it was opened"};
     break;  // an older kernel
