@@ -24,12 +24,13 @@ enum Fault { kActivations = 1, kCacheOverflow = 2 };
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 int round_up(int n, int multiple) { return ceil_div(n, multiple) * multiple; }
 
-/// Tiles of a piece of a product: a fixed number of bytes, whole blocks of 32 outputs. Products of many tokens first
-/// turn float activations around, or hand them to oneDNN, which larger pieces share.
+/// Tiles of a piece of a product: a fixed number of bytes, whole blocks of 32 outputs. Products of float weights take
+/// four tiles at once; those of many tokens first turn activations around, or hand them to oneDNN, which larger pieces
+/// share.
 int tiles_per_piece(const model::Matrix& w, int n_tokens, bool use_onednn) {
   if (use_onednn && kernels::suits_onednn(n_tokens, w.format->type)) return 64;
   const size_t bytes = n_tokens == 1 ? kPieceBytes : kBatchPieceBytes;
-  const size_t least = n_tokens > 1 && !w.format->quantized ? 8 : 1;
+  const size_t least = w.format->quantized ? 1 : (n_tokens == 1 ? 4 : 8);
   const int tiles = static_cast<int>(std::clamp<size_t>(bytes / w.tile_bytes, least, 64));
   return round_up(tiles, kBlockTiles);
 }
