@@ -17,6 +17,7 @@ namespace {
 constexpr int kRowsPerPiece = 8;                        // tokens of a piece of row-wise work
 constexpr size_t kPieceBytes = size_t{64} << 10;        // weight bytes of a piece of a product of one token
 constexpr size_t kBatchPieceBytes = size_t{128} << 10;  // … of more
+constexpr int kOnednnTiles = 64;                        // tiles of a piece that goes to oneDNN
 constexpr int kBlockTiles = quant::kBlock / quant::kTileRows;
 
 enum Fault { kActivations = 1, kCacheOverflow = 2 };
@@ -28,7 +29,7 @@ int round_up(int n, int multiple) { return ceil_div(n, multiple) * multiple; }
 /// four tiles at once; those of many tokens first turn activations around, or hand them to oneDNN, which larger pieces
 /// share.
 int tiles_per_piece(const model::Matrix& w, int n_tokens, bool use_onednn) {
-  if (use_onednn && kernels::suits_onednn(n_tokens, w.format->type)) return 64;
+  if (use_onednn && kernels::suits_onednn(n_tokens, w.format->type)) return kOnednnTiles;
   const size_t bytes = n_tokens == 1 ? kPieceBytes : kBatchPieceBytes;
   const size_t least = w.format->quantized ? 1 : (n_tokens == 1 ? 4 : 8);
   const int tiles = static_cast<int>(std::clamp<size_t>(bytes / w.tile_bytes, least, 64));
@@ -81,6 +82,12 @@ Forward::Forward(const Model::Parts& model, const Limits& limits, Isa isa, Threa
   attention_out_ = Activations(tokens, q_width, reads_quantized(weights_.layers, &Layer::o));
   ffn_hidden_ = Activations(tokens, config_.d_ff, reads_quantized(weights_.layers, &Layer::down));
   head_in_ = Activations(limits.max_logit_rows, config_.d_model, weights_.head.format->quantized);
+
+  if (use_onednn_) {
+    const int cols = std::max({config_.d_model, q_width, config_.d_ff});
+    onednn_bytes_ = kernels::onednn_scratch_bytes(tokens, kOnednnTiles, cols);
+    onednn_scratch_ = detail::AlignedBuffer<std::byte>(onednn_bytes_ * static_cast<size_t>(pool.n_threads()));
+  }
 
   // Outputs of products come in whole tiles.
   q_stride_ = round_up(q_width, quant::kTileRows);
@@ -222,11 +229,11 @@ void Forward::ffn_block(int layer) {
   const Product gate{&w.gate, &w.gate_bias, gate_.data(), gate_stride_},
       up{&w.up, &w.up_bias, up_.data(), gate_stride_};
   const int step = tiles_per_piece(w.up, n_tokens_, use_onednn_);
-  pool_.for_each(ceil_div(w.up.n_tiles, step), [&](int piece, int) {
+  pool_.for_each(ceil_div(w.up.n_tiles, step), [&](int piece, int thread) {
     const int first_tile = piece * step, n_tiles = std::min(step, w.up.n_tiles - first_tile);
     const int first = first_tile * quant::kTileRows, n = std::min(n_tiles * quant::kTileRows, config_.d_ff - first);
-    multiply(up, h_, n_tokens_, first_tile, n_tiles);
-    if (w.gate) multiply(gate, h_, n_tokens_, first_tile, n_tiles);
+    multiply(up, h_, n_tokens_, first_tile, n_tiles, thread);
+    if (w.gate) multiply(gate, h_, n_tokens_, first_tile, n_tiles, thread);
     for (int t = 0; t < n_tokens_; ++t) {
       float* const out = ffn_hidden_.row(t) + first;
       if (config_.ffn == model::FfnKind::silu_gated)
@@ -282,7 +289,8 @@ void Forward::quantize_rows(Activations& rows) {
   });
 }
 
-void Forward::multiply(const Product& product, const Activations& in, int n_tokens, int first_tile, int n_tiles) const {
+void Forward::multiply(const Product& product, const Activations& in, int n_tokens, int first_tile, int n_tiles,
+                       int thread) {
   const model::Matrix& w = *product.w;
   const ptrdiff_t first = static_cast<ptrdiff_t>(first_tile) * quant::kTileRows;
   kernels::MatmulArgs args = in.operands(n_tokens);
@@ -292,7 +300,8 @@ void Forward::multiply(const Product& product, const Activations& in, int n_toke
   args.y = product.y + first;
   args.y_stride = product.y_stride;
   const bool done =
-      use_onednn_ && kernels::suits_onednn(n_tokens, w.format->type) && kernels::gemm_onednn(args, w.format->type);
+      use_onednn_ && kernels::suits_onednn(n_tokens, w.format->type) &&
+      kernels::gemm_onednn(args, w.format->type, onednn_scratch_.data() + static_cast<size_t>(thread) * onednn_bytes_);
   if (!done) kernels_.matmul[static_cast<size_t>(w.format->type)](args);
   if (product.bias->size() == 0) return;
   for (int t = 0; t < n_tokens; ++t)
@@ -306,7 +315,7 @@ void Forward::products(std::span<const Product> all, const Activations& in, int 
   int n_pieces = 0;
   for (const Product& product : all)
     n_pieces += ceil_div(product.w->n_tiles, tiles_per_piece(*product.w, n_tokens, use_onednn_));
-  pool_.for_each(n_pieces, [&](int piece, int) {
+  pool_.for_each(n_pieces, [&](int piece, int thread) {
     for (const Product& product : all) {
       const int step = tiles_per_piece(*product.w, n_tokens, use_onednn_), n = ceil_div(product.w->n_tiles, step);
       if (piece >= n) {
@@ -314,7 +323,7 @@ void Forward::products(std::span<const Product> all, const Activations& in, int 
         continue;
       }
       const int first_tile = piece * step, n_tiles = std::min(step, product.w->n_tiles - first_tile);
-      multiply(product, in, n_tokens, first_tile, n_tiles);
+      multiply(product, in, n_tokens, first_tile, n_tiles, thread);
       const int first = first_tile * quant::kTileRows;
       epilogue(product, first, std::min(n_tiles * quant::kTileRows, product.w->rows - first));
       return;

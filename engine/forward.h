@@ -74,7 +74,7 @@ class Forward {
   void normalize(const float* x, const model::Vector& w, const model::Vector& b, float* y) const;
   void norm_rows(const model::Vector& w, const model::Vector& b);
   void quantize_rows(Activations& rows);
-  void multiply(const Product& product, const Activations& in, int n_tokens, int first_tile, int n_tiles) const;
+  void multiply(const Product& product, const Activations& in, int n_tokens, int first_tile, int n_tiles, int thread);
   template <typename Epilogue>
   void products(std::span<const Product> all, const Activations& in, int n_tokens, const Epilogue& epilogue);
   void products_into_residual(const model::Matrix& w, const model::Vector& bias, const Activations& in);
@@ -84,6 +84,8 @@ class Forward {
   const model::ModelConfig& config_;
   const model::Weights& weights_;
   bool use_onednn_;
+  size_t onednn_bytes_ = 0;  ///< of scratch a thread, only with Numerics::fast
+  detail::AlignedBuffer<std::byte> onednn_scratch_;
   const kernels::KernelTable& kernels_;
   ThreadPool& pool_;
   Attention attention_;
