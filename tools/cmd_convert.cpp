@@ -42,12 +42,7 @@ int cmd_convert(const Words& words) {
   options.progress = [&progress](size_t done, size_t total) { progress.update(done, total); };
   options.stop = interrupts.token();
   const Status done = model::convert(*directory, *out, type, options);
-  if (done) return kExitOk;
-  if (interrupts.stopped()) {
-    tell("convert", "interrupted; nothing was written");
-    return interrupts.exit_status();
-  }
-  return fail("convert", done.error());
+  return done ? kExitOk : fail("convert", done.error(), interrupts, "interrupted; nothing was written");
 }
 
 }  // namespace decant::tools

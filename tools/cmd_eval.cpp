@@ -193,11 +193,7 @@ int cmd_eval(const Words& words) {
 
   const Interrupts interrupts;
   const Result<Measured> measured = measure(args, interrupts);
-  if (!measured && interrupts.stopped()) {
-    tell("eval", "interrupted");
-    return interrupts.exit_status();
-  }
-  if (!measured) return fail("eval", measured.error());
+  if (!measured) return fail("eval", measured.error(), interrupts);
   Output out;
   out.write(describe(*measured, args.json));
   return out.status("eval");

@@ -74,12 +74,7 @@ int cmd_logits(const Words& words) {
 
   const Interrupts interrupts;
   const Status done = write_logits(args, interrupts);
-  if (done) return kExitOk;
-  if (interrupts.stopped()) {
-    tell("logits", "interrupted; nothing was written");
-    return interrupts.exit_status();
-  }
-  return fail("logits", done.error());
+  return done ? kExitOk : fail("logits", done.error(), interrupts, "interrupted; nothing was written");
 }
 
 }  // namespace decant::tools

@@ -86,11 +86,7 @@ int cmd_machine(const Words& words) {
   const Interrupts interrupts;
   const profile::Machine machine = profile::describe_machine();
   const Result<std::vector<Bandwidth>> bandwidth = measure(machine.n_threads, interrupts);
-  if (!bandwidth) {
-    if (!interrupts.stopped()) return fail("machine", bandwidth.error());
-    tell("machine", "interrupted");
-    return interrupts.exit_status();
-  }
+  if (!bandwidth) return fail("machine", bandwidth.error(), interrupts);
   Output out;
   if (as_json) {
     nlohmann::ordered_json json = machine_json(machine);

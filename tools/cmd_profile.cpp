@@ -184,11 +184,7 @@ int cmd_profile(const Words& words) {
 
   const Interrupts interrupts;
   const Result<ProfileReport> report = make_report(args, interrupts);
-  if (!report) {
-    if (!interrupts.stopped()) return fail("profile", report.error());
-    tell("profile", "interrupted");
-    return interrupts.exit_status();
-  }
+  if (!report) return fail("profile", report.error(), interrupts);
   Output out;
   out.write(args.json
                 ? profile_json(*report).dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n"

@@ -34,12 +34,7 @@ int cmd_quantize(const Words& words) {
   options.progress = [&progress](size_t done, size_t total) { progress.update(done, total); };
   options.stop = interrupts.token();
   const Status done = model::pack_model(*in, *out, options);
-  if (done) return kExitOk;
-  if (interrupts.stopped()) {
-    tell("quantize", "interrupted; nothing was written");
-    return interrupts.exit_status();
-  }
-  return fail("quantize", done.error());
+  return done ? kExitOk : fail("quantize", done.error(), interrupts, "interrupted; nothing was written");
 }
 
 }  // namespace decant::tools

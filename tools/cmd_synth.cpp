@@ -56,12 +56,7 @@ int cmd_synth(const Words& words) {
   options.progress = [&progress](size_t done, size_t total) { progress.update(done, total); };
   options.stop = interrupts.token();
   const Status done = model::synthesize(*shape, *mix, *out, options);
-  if (done) return kExitOk;
-  if (interrupts.stopped()) {
-    tell("synth", "interrupted; nothing was written");
-    return interrupts.exit_status();
-  }
-  return fail("synth", done.error());
+  return done ? kExitOk : fail("synth", done.error(), interrupts, "interrupted; nothing was written");
 }
 
 }  // namespace decant::tools

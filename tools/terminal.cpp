@@ -12,6 +12,8 @@
 
 #include "decant/detail/format.h"
 
+#include "tools/command.h"
+
 namespace decant::tools {
 namespace {
 
@@ -76,6 +78,12 @@ void Interrupts::wait_for_signals() {
     source_.request_stop();
     notify(stopped_fd_);
   }
+}
+
+int fail(std::string_view command, const Error& error, const Interrupts& interrupts, std::string_view interrupted) {
+  if (!interrupts.stopped()) return fail(command, error);
+  tell(command, interrupted);
+  return interrupts.exit_status();
 }
 
 Progress::Progress(std::string what)

@@ -6,7 +6,10 @@
 #include <cstddef>
 #include <stop_token>
 #include <string>
+#include <string_view>
 #include <thread>
+
+#include "decant/result.h"
 
 namespace decant::tools {
 
@@ -34,6 +37,10 @@ class Interrupts {
   int signal_fd_ = -1, stopped_fd_ = -1, quit_fd_ = -1;
   std::thread thread_;
 };
+
+/// Tells of an error as fail() does, or, where it came of an interrupt, tells `interrupted`; the exit status of either.
+int fail(std::string_view command, const Error& error, const Interrupts& interrupts,
+         std::string_view interrupted = "interrupted");
 
 /// A line on the terminal that says how far something is, from half a second on; gone when the object goes. Silent
 /// where standard error is no terminal.
