@@ -13,6 +13,8 @@
 #include "decant/detail/format.h"
 #include "decant/detail/fp_state.h"
 
+#include "engine/cgroup.h"
+
 namespace decant {
 
 namespace {
@@ -34,7 +36,7 @@ void wait_for_change(const std::atomic<T>& value, T old) {
 
 /// CPUs of quota that a cgroup v2 folder allows, 0 for no limit.
 double cgroup_cpus(const std::string& folder) {
-  std::ifstream file(folder + "/cpu.max");
+  std::ifstream file(folder + "cpu.max");
   std::string quota;
   double period = 0.0;
   if (!(file >> quota >> period) || quota == "max" || period <= 0.0) return 0.0;
@@ -61,17 +63,9 @@ int default_thread_count() {
   if (n == 0) n = static_cast<int>(std::thread::hardware_concurrency());
   n = std::max(n, 1);
 
-  // The process's own group and every group above it may limit.
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    if (!line.starts_with("0::")) continue;
-    for (std::string group = line.substr(3);;) {
-      const double cpus = cgroup_cpus("/sys/fs/cgroup" + group);
-      if (cpus > 0.0) n = std::clamp(static_cast<int>(cpus), 1, n);
-      const size_t slash = group.find_last_of('/');
-      if (slash == std::string::npos || group == "/" || group.empty()) break;
-      group.erase(slash);
-    }
+  for (const std::string& folder : own_cgroups()) {
+    const double cpus = cgroup_cpus(folder);
+    if (cpus > 0.0) n = std::clamp(static_cast<int>(cpus), 1, n);
   }
   return n;
 }

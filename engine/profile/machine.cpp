@@ -9,6 +9,7 @@
 
 #include "decant/detail/format.h"
 
+#include "engine/cgroup.h"
 #include "engine/thread_pool.h"
 
 namespace decant::profile {
@@ -85,17 +86,10 @@ std::vector<CpuCache> read_caches() {
 
 size_t available_memory_bytes() {
   size_t available = parse_size(field("/proc/meminfo", "MemAvailable"));
-  std::ifstream groups("/proc/self/cgroup");
-  for (std::string line; std::getline(groups, line);) {
-    if (!line.starts_with("0::")) continue;
-    std::string group = line.substr(3);  // "/a/b": every group above it may limit too
-    for (size_t slash = group.size(); slash != std::string::npos && slash > 0; slash = group.find_last_of('/')) {
-      group.resize(slash);
-      const std::string folder = "/sys/fs/cgroup" + group + "/";
-      const size_t most = parse_size(first_line(folder + "memory.max"));  // "max" is none: 0
-      const size_t used = parse_size(first_line(folder + "memory.current"));
-      if (most > 0) available = std::min(available, most > used ? most - used : 0);
-    }
+  for (const std::string& folder : own_cgroups()) {
+    const size_t most = parse_size(first_line(folder + "memory.max"));  // "max" is none: 0
+    const size_t used = parse_size(first_line(folder + "memory.current"));
+    if (most > 0) available = std::min(available, most > used ? most - used : 0);
   }
   return available;
 }
