@@ -25,17 +25,6 @@ enum Fault { kActivations = 1, kCacheOverflow = 2 };
 int ceil_div(int a, int b) { return (a + b - 1) / b; }
 int round_up(int n, int multiple) { return ceil_div(n, multiple) * multiple; }
 
-/// Tiles of a piece of a product: a fixed number of bytes, whole blocks of 32 outputs. Products of float weights take
-/// four tiles at once; those of many tokens first turn activations around, or hand them to oneDNN, which larger pieces
-/// share.
-int tiles_per_piece(const model::Matrix& w, int n_tokens, bool use_onednn) {
-  if (use_onednn && kernels::suits_onednn(n_tokens, w.format->type)) return kOnednnTiles;
-  const size_t bytes = n_tokens == 1 ? kPieceBytes : kBatchPieceBytes;
-  const size_t least = w.format->quantized ? 1 : (n_tokens == 1 ? 4 : 8);
-  const int tiles = static_cast<int>(std::clamp<size_t>(bytes / w.tile_bytes, least, 64));
-  return round_up(tiles, kBlockTiles);
-}
-
 /// Whether any matrix that reads the activations is quantized.
 template <typename... Matrices>
 bool reads_quantized(const std::vector<model::LayerWeights>& layers, Matrices... matrices) {
@@ -64,7 +53,6 @@ Attention::Shape attention_shape(const model::ModelConfig& config, const Forward
 Forward::Forward(const Model::Parts& model, const Limits& limits, Isa isa, ThreadPool& pool)
     : config_(model.config),
       weights_(model.weights),
-      use_onednn_(model.numerics == Numerics::fast),
       kernels_(kernels::table(isa)),
       pool_(pool),
       attention_(attention_shape(config_, limits), isa, pool.n_threads()),
@@ -83,7 +71,7 @@ Forward::Forward(const Model::Parts& model, const Limits& limits, Isa isa, Threa
   ffn_hidden_ = Activations(tokens, config_.d_ff, reads_quantized(weights_.layers, &Layer::down));
   head_in_ = Activations(limits.max_logit_rows, config_.d_model, weights_.head.format->quantized);
 
-  if (use_onednn_) {
+  if (model.numerics == Numerics::fast) {
     const int cols = std::max({config_.d_model, q_width, config_.d_ff});
     onednn_bytes_ = kernels::onednn_scratch_bytes(tokens, kOnednnTiles, cols);
     onednn_scratch_ = detail::AlignedBuffer<std::byte>(onednn_bytes_ * static_cast<size_t>(pool.n_threads()));
@@ -228,7 +216,7 @@ void Forward::ffn_block(int layer) {
   norm_rows(w.ffn_norm, w.ffn_norm_bias);
   const Product gate{&w.gate, &w.gate_bias, gate_.data(), gate_stride_},
       up{&w.up, &w.up_bias, up_.data(), gate_stride_};
-  const int step = tiles_per_piece(w.up, n_tokens_, use_onednn_);
+  const int step = tiles_per_piece(w.up, n_tokens_);
   pool_.for_each(ceil_div(w.up.n_tiles, step), [&](int piece, int thread) {
     const int first_tile = piece * step, n_tiles = std::min(step, w.up.n_tiles - first_tile);
     const int first = first_tile * quant::kTileRows, n = std::min(n_tiles * quant::kTileRows, config_.d_ff - first);
@@ -289,6 +277,20 @@ void Forward::quantize_rows(Activations& rows) {
   });
 }
 
+bool Forward::goes_to_onednn(const model::Matrix& w, int n_tokens) const {
+  return onednn_bytes_ > 0 && kernels::suits_onednn(n_tokens, w.format->type);
+}
+
+// A fixed number of bytes, whole blocks of 32 outputs. Products of float weights take four tiles at once; those of many
+// tokens first turn activations around, or hand them to oneDNN, which larger pieces share.
+int Forward::tiles_per_piece(const model::Matrix& w, int n_tokens) const {
+  if (goes_to_onednn(w, n_tokens)) return kOnednnTiles;
+  const size_t bytes = n_tokens == 1 ? kPieceBytes : kBatchPieceBytes;
+  const size_t least = w.format->quantized ? 1 : (n_tokens == 1 ? 4 : 8);
+  const int tiles = static_cast<int>(std::clamp<size_t>(bytes / w.tile_bytes, least, 64));
+  return round_up(tiles, kBlockTiles);
+}
+
 void Forward::multiply(const Product& product, const Activations& in, int n_tokens, int first_tile, int n_tiles,
                        int thread) {
   const model::Matrix& w = *product.w;
@@ -300,7 +302,7 @@ void Forward::multiply(const Product& product, const Activations& in, int n_toke
   args.y = product.y + first;
   args.y_stride = product.y_stride;
   const bool done =
-      use_onednn_ && kernels::suits_onednn(n_tokens, w.format->type) &&
+      goes_to_onednn(w, n_tokens) &&
       kernels::gemm_onednn(args, w.format->type, onednn_scratch_.data() + static_cast<size_t>(thread) * onednn_bytes_);
   if (!done) kernels_.matmul[static_cast<size_t>(w.format->type)](args);
   if (product.bias->size() == 0) return;
@@ -313,11 +315,10 @@ void Forward::multiply(const Product& product, const Activations& in, int n_toke
 template <typename Epilogue>
 void Forward::products(std::span<const Product> all, const Activations& in, int n_tokens, const Epilogue& epilogue) {
   int n_pieces = 0;
-  for (const Product& product : all)
-    n_pieces += ceil_div(product.w->n_tiles, tiles_per_piece(*product.w, n_tokens, use_onednn_));
+  for (const Product& product : all) n_pieces += ceil_div(product.w->n_tiles, tiles_per_piece(*product.w, n_tokens));
   pool_.for_each(n_pieces, [&](int piece, int thread) {
     for (const Product& product : all) {
-      const int step = tiles_per_piece(*product.w, n_tokens, use_onednn_), n = ceil_div(product.w->n_tiles, step);
+      const int step = tiles_per_piece(*product.w, n_tokens), n = ceil_div(product.w->n_tiles, step);
       if (piece >= n) {
         piece -= n;
         continue;

@@ -74,6 +74,8 @@ class Forward {
   void normalize(const float* x, const model::Vector& w, const model::Vector& b, float* y) const;
   void norm_rows(const model::Vector& w, const model::Vector& b);
   void quantize_rows(Activations& rows);
+  bool goes_to_onednn(const model::Matrix& w, int n_tokens) const;
+  int tiles_per_piece(const model::Matrix& w, int n_tokens) const;
   void multiply(const Product& product, const Activations& in, int n_tokens, int first_tile, int n_tiles, int thread);
   template <typename Epilogue>
   void products(std::span<const Product> all, const Activations& in, int n_tokens, const Epilogue& epilogue);
@@ -83,8 +85,7 @@ class Forward {
 
   const model::ModelConfig& config_;
   const model::Weights& weights_;
-  bool use_onednn_;
-  size_t onednn_bytes_ = 0;  ///< of scratch a thread, only with Numerics::fast
+  size_t onednn_bytes_ = 0;  ///< of scratch a thread; 0 but with Numerics::fast
   detail::AlignedBuffer<std::byte> onednn_scratch_;
   const kernels::KernelTable& kernels_;
   ThreadPool& pool_;
