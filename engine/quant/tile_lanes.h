@@ -60,6 +60,15 @@ inline uint32_t load_word(const std::byte* p) {
   return word;
 }
 
+/// Which planes elements of so many bits have (see blocks.h).
+template <int kBits>
+struct Planes {
+  static constexpr bool kHasOne = kBits % 2 != 0, kHasTwo = kBits % 4 >= 2, kHasFour = kBits >= 4;
+  static constexpr int kLow = kHasFour ? 4 : 2;    // bits of the widest plane
+  static constexpr int kTwoAt = kHasFour ? 4 : 0;  // where the plane of two bits belongs in an element
+  static constexpr int kCount = kHasOne + kHasTwo + kHasFour;
+};
+
 /// 32 elements, one a byte: 8 words.
 struct Elements {
   __m128i low, high;
@@ -80,22 +89,20 @@ inline __m128i every_byte_vector(uint32_t byte) { return _mm_set1_epi32(static_c
 /// Elements → their planes; returns the words written.
 template <int kBits>
 int to_planes(Elements w, uint32_t* out) {
-  constexpr bool kHasOne = kBits % 2 != 0, kHasTwo = kBits == 2 || kBits == 3 || kBits == 6, kHasFour = kBits >= 4;
-  constexpr int kLow = kHasFour ? 4 : 2;  // bits of the widest plane
+  using P = Planes<kBits>;
   uint32_t* const begin = out;
-  if constexpr (kHasOne) {
+  if constexpr (P::kHasOne) {
     const __m128i one = every_byte_vector(1);
-    const __m128i low = _mm_and_si128(_mm_srli_epi32(w.low, kLow), one);
-    const __m128i high = _mm_and_si128(_mm_srli_epi32(w.high, kLow), one);
+    const __m128i low = _mm_and_si128(_mm_srli_epi32(w.low, P::kLow), one);
+    const __m128i high = _mm_and_si128(_mm_srli_epi32(w.high, P::kLow), one);
     *out++ = join_words<1>(_mm_or_si128(low, _mm_slli_epi32(high, 4)));
   }
-  if constexpr (kHasTwo) {
-    constexpr int kFrom = kHasFour ? 4 : 0;
+  if constexpr (P::kHasTwo) {
     const __m128i three = every_byte_vector(3);
-    *out++ = join_words<2>(_mm_and_si128(_mm_srli_epi32(w.low, kFrom), three));
-    *out++ = join_words<2>(_mm_and_si128(_mm_srli_epi32(w.high, kFrom), three));
+    *out++ = join_words<2>(_mm_and_si128(_mm_srli_epi32(w.low, P::kTwoAt), three));
+    *out++ = join_words<2>(_mm_and_si128(_mm_srli_epi32(w.high, P::kTwoAt), three));
   }
-  if constexpr (kHasFour) {
+  if constexpr (P::kHasFour) {
     const __m128i fifteen = every_byte_vector(15);
     const __m128i low = _mm_and_si128(w.low, fifteen), high = _mm_and_si128(w.high, fifteen);
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_or_si128(low, _mm_slli_epi32(high, 4)));
@@ -107,21 +114,19 @@ int to_planes(Elements w, uint32_t* out) {
 /// The inverse of to_planes(); returns the words read.
 template <int kBits>
 int from_planes(const uint32_t* in, uint32_t* w) {
-  constexpr bool kHasOne = kBits % 2 != 0, kHasTwo = kBits == 2 || kBits == 3 || kBits == 6, kHasFour = kBits >= 4;
-  constexpr int kLow = kHasFour ? 4 : 2;
+  using P = Planes<kBits>;
   const uint32_t* const begin = in;
   for (int g = 0; g < 8; ++g) w[g] = 0;
-  if constexpr (kHasOne) {
-    for (int g = 0; g < 8; ++g) w[g] |= (*in >> g & every_byte(1)) << kLow;
+  if constexpr (P::kHasOne) {
+    for (int g = 0; g < 8; ++g) w[g] |= (*in >> g & every_byte(1)) << P::kLow;
     ++in;
   }
-  if constexpr (kHasTwo) {
-    constexpr int kTo = kHasFour ? 4 : 0;
+  if constexpr (P::kHasTwo) {
     for (int u = 0; u < 2; ++u, ++in) {
-      for (int t = 0; t < 4; ++t) w[4 * u + t] |= (*in >> (2 * t) & every_byte(3)) << kTo;
+      for (int t = 0; t < 4; ++t) w[4 * u + t] |= (*in >> (2 * t) & every_byte(3)) << P::kTwoAt;
     }
   }
-  if constexpr (kHasFour) {
+  if constexpr (P::kHasFour) {
     for (int u = 0; u < 4; ++u, ++in) {
       w[u] |= *in & every_byte(15);
       w[4 + u] |= *in >> 4 & every_byte(15);
@@ -162,7 +167,7 @@ Elements field_of(const std::byte* block) {
 template <typename Block, int kSub>
 Elements elements(const std::byte* block) {
   Elements all = field_of<Block, kSub, 0>(block);
-  if constexpr (Block::kBits == 3 || Block::kBits > 4) {
+  if constexpr (Planes<Block::kBits>::kCount == 2) {
     const Elements more = field_of<Block, kSub, 1>(block);
     all.low = _mm_or_si128(all.low, more.low);
     all.high = _mm_or_si128(all.high, more.high);
@@ -213,11 +218,10 @@ void from_lanes(const Lanes<Block>& in, std::byte* block) {
     }
   }
   if constexpr (requires { Block::kBits; }) {
-    constexpr int kFields = Block::kBits == 3 || Block::kBits > 4 ? 2 : 1;
     for (int sub = 0; sub < Block::kValues / kBlock; ++sub) {
       uint32_t w[8];
       word += from_planes<Block::kBits>(word, w);
-      for (int i = 0; i < kFields; ++i) {
+      for (int i = 0; i < Planes<Block::kBits>::kCount; ++i) {  // a plane is a field of the file
         const Field field = Block::field(sub, i);
         const uint32_t mask = every_byte((1U << field.n_bits) - 1);
         for (int g = 0; g < 8; ++g) {
