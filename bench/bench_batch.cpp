@@ -16,23 +16,19 @@ int main(int argc, char** argv) {
   bench.option("-n", task.n_tokens, "Tokens to decode of each sequence in each round");
   bench.option("--batches", batches, "Numbers of sequences");
   return bench.run(argc, argv, [&]() -> Status {
-    if (Status opened = bench.open(); !opened) return opened;
-    Result<std::unique_ptr<Engine>> engine =
-        bench.engine(task.depth + task.n_tokens + 1, *std::max_element(batches.begin(), batches.end()));
-    if (!engine) return engine.error();
-    Result<profile::ReadBandwidth> memory = profile::ReadBandwidth::create();
-    if (!memory) return memory.error();
-    task.n_rounds = bench.n_rounds();
-    for (const int n : batches) {
-      task.n_sequences = n;
-      const Result<profile::Timings> timings = profile::measure_decode(**engine, *memory, task);
-      if (!timings) return timings.error();
-      bench::Json line = bench.line();
-      line["depth"] = task.depth;
-      line["n_sequences"] = n;
-      bench::add_figures(line, profile::decode_figures(*timings, bench.weight_bytes(), n));
-      bench::ModelBench::print(line);
-    }
-    return {};
+    const int most = *std::max_element(batches.begin(), batches.end());
+    return bench.measure(task, most, [&](Engine& engine, profile::ReadBandwidth& memory) -> Status {
+      for (const int n : batches) {
+        task.n_sequences = n;
+        const Result<profile::Timings> timings = profile::measure_decode(engine, memory, task);
+        if (!timings) return timings.error();
+        bench::Json line = bench.line();
+        line["depth"] = task.depth;
+        line["n_sequences"] = n;
+        bench::add_figures(line, profile::decode_figures(*timings, bench.weight_bytes(), n));
+        bench::ModelBench::print(line);
+      }
+      return {};
+    });
   });
 }

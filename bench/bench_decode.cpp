@@ -10,18 +10,14 @@ int main(int argc, char** argv) {
   bench.option("--depth", task.depth, "Tokens in the cache when decoding begins");
   bench.option("-n", task.n_tokens, "Tokens to decode in each round");
   return bench.run(argc, argv, [&]() -> Status {
-    if (Status opened = bench.open(); !opened) return opened;
-    Result<std::unique_ptr<Engine>> engine = bench.engine(task.depth + task.n_tokens + 1);
-    if (!engine) return engine.error();
-    Result<profile::ReadBandwidth> memory = profile::ReadBandwidth::create();
-    if (!memory) return memory.error();
-    task.n_rounds = bench.n_rounds();
-    const Result<profile::Timings> timings = profile::measure_decode(**engine, *memory, task);
-    if (!timings) return timings.error();
-    bench::Json line = bench.line();
-    line["depth"] = task.depth;
-    bench::add_figures(line, profile::decode_figures(*timings, bench.weight_bytes()));
-    bench::ModelBench::print(line);
-    return {};
+    return bench.measure(task, 1, [&](Engine& engine, profile::ReadBandwidth& memory) -> Status {
+      const Result<profile::Timings> timings = profile::measure_decode(engine, memory, task);
+      if (!timings) return timings.error();
+      bench::Json line = bench.line();
+      line["depth"] = task.depth;
+      bench::add_figures(line, profile::decode_figures(*timings, bench.weight_bytes()));
+      bench::ModelBench::print(line);
+      return {};
+    });
   });
 }

@@ -53,33 +53,30 @@ int main(int argc, char** argv) {
   bench.option("--depth", task.depth, "Tokens in the cache when decoding begins");
   bench.option("-n", task.n_tokens, "Tokens to decode in each round");
   return bench.run(argc, argv, [&]() -> Status {
-    if (Status opened = bench.open(); !opened) return opened;
-    Result<std::unique_ptr<Engine>> engine = bench.engine(task.depth + task.n_tokens + 1);
-    if (!engine) return engine.error();
-    Result<profile::ReadBandwidth> memory = profile::ReadBandwidth::create();
-    if (!memory) return memory.error();
-    task.n_rounds = 1;
-    std::vector<double> alone, disturbed;  // tokens a second of whole rounds: a stalled token counts in full
-    const auto tokens_per_s = [&](std::vector<double>& rates) -> Status {
-      const Result<profile::Timings> timings = profile::measure_decode(**engine, *memory, task);
-      if (!timings) return timings.error();
-      double seconds = 0.0;
-      for (const double step : timings->seconds) seconds += step;
-      rates.push_back(static_cast<double>(timings->seconds.size()) / seconds);
+    return bench.measure(task, 1, [&](Engine& engine, profile::ReadBandwidth& memory) -> Status {
+      task.n_rounds = 1;
+      std::vector<double> alone, disturbed;  // tokens a second of whole rounds: a stalled token counts in full
+      const auto tokens_per_s = [&](std::vector<double>& rates) -> Status {
+        const Result<profile::Timings> timings = profile::measure_decode(engine, memory, task);
+        if (!timings) return timings.error();
+        double seconds = 0.0;
+        for (const double step : timings->seconds) seconds += step;
+        rates.push_back(static_cast<double>(timings->seconds.size()) / seconds);
+        return {};
+      };
+      for (int round = 0; round < bench.n_rounds(); ++round) {
+        if (Status measured = tokens_per_s(alone); !measured) return measured;
+        const BusyProcess busy;
+        if (!busy) return Error{ErrorCode::io, "no process to disturb with"};
+        if (Status measured = tokens_per_s(disturbed); !measured) return measured;
+      }
+      bench::Json line = bench.line();
+      line["depth"] = task.depth;
+      line["tokens_per_s_alone"] = profile::quantile(alone, 0.5);
+      line["tokens_per_s_disturbed"] = profile::quantile(disturbed, 0.5);
+      line["share_kept"] = profile::quantile(disturbed, 0.5) / profile::quantile(alone, 0.5);
+      bench::ModelBench::print(line);
       return {};
-    };
-    for (int round = 0; round < bench.n_rounds(); ++round) {
-      if (Status measured = tokens_per_s(alone); !measured) return measured;
-      const BusyProcess busy;
-      if (!busy) return Error{ErrorCode::io, "no process to disturb with"};
-      if (Status measured = tokens_per_s(disturbed); !measured) return measured;
-    }
-    bench::Json line = bench.line();
-    line["depth"] = task.depth;
-    line["tokens_per_s_alone"] = profile::quantile(alone, 0.5);
-    line["tokens_per_s_disturbed"] = profile::quantile(disturbed, 0.5);
-    line["share_kept"] = profile::quantile(disturbed, 0.5) / profile::quantile(alone, 0.5);
-    bench::ModelBench::print(line);
-    return {};
+    });
   });
 }

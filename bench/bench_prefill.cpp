@@ -11,22 +11,18 @@ int main(int argc, char** argv) {
   bench.option("--depth", task.depth, "Tokens in the cache before the prompt");
   bench.option("-n", task.n_tokens, "Tokens of the prompt");
   return bench.run(argc, argv, [&]() -> Status {
-    if (Status opened = bench.open(); !opened) return opened;
-    Result<std::unique_ptr<Engine>> engine = bench.engine(task.depth + task.n_tokens + 1);
-    if (!engine) return engine.error();
-    Result<profile::ReadBandwidth> memory = profile::ReadBandwidth::create();
-    if (!memory) return memory.error();
-    task.n_rounds = bench.n_rounds();
-    const Result<profile::Timings> timings = profile::measure_prefill(**engine, *memory, task);
-    if (!timings) return timings.error();
-    const double seconds = profile::quantile(timings->seconds, 0.5);
-    bench::Json line = bench.line();
-    line["depth"] = task.depth;
-    line["n_tokens"] = task.n_tokens;
-    line["seconds"] = seconds;
-    line["tokens_per_s"] = task.n_tokens / seconds;
-    line["bandwidth_gb_per_s"] = profile::quantile(timings->bandwidth, 0.5) / 1e9;
-    bench::ModelBench::print(line);
-    return {};
+    return bench.measure(task, 1, [&](Engine& engine, profile::ReadBandwidth& memory) -> Status {
+      const Result<profile::Timings> timings = profile::measure_prefill(engine, memory, task);
+      if (!timings) return timings.error();
+      const double seconds = profile::quantile(timings->seconds, 0.5);
+      bench::Json line = bench.line();
+      line["depth"] = task.depth;
+      line["n_tokens"] = task.n_tokens;
+      line["seconds"] = seconds;
+      line["tokens_per_s"] = task.n_tokens / seconds;
+      line["bandwidth_gb_per_s"] = profile::quantile(timings->bandwidth, 0.5) / 1e9;
+      bench::ModelBench::print(line);
+      return {};
+    });
   });
 }

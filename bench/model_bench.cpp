@@ -38,9 +38,6 @@ int ModelBench::run(int argc, char** argv, const std::function<Status()>& body) 
 }
 
 Status ModelBench::open() {
-  const Result<model::ModelDescription> described = model::describe(path_);
-  if (!described) return described.error();
-  weight_bytes_ = profile::weight_bytes_per_token(*described);
   ModelOptions options;
   options.n_threads = n_threads_;
   bool known = false;
@@ -67,6 +64,22 @@ Result<std::unique_ptr<Engine>> ModelBench::engine(int n_ctx, int n_sequences) c
   options.cache.v_type = v_type_;
   options.cache.prefix_bytes = 0;
   return Engine::create(model_, options);
+}
+
+Status ModelBench::measure(profile::Task& task, int n_sequences,
+                           const std::function<Status(Engine& engine, profile::ReadBandwidth& memory)>& body) {
+  {
+    const Result<model::ModelDescription> described = model::describe(path_);
+    if (!described) return described.error();
+    weight_bytes_ = profile::weight_bytes_per_token(*described);
+  }
+  if (Status opened = open(); !opened) return opened;
+  Result<std::unique_ptr<Engine>> made = engine(task.depth + task.n_tokens + 1, n_sequences);
+  if (!made) return made.error();
+  Result<profile::ReadBandwidth> memory = profile::ReadBandwidth::create();
+  if (!memory) return memory.error();
+  task.n_rounds = n_rounds_;
+  return body(**made, *memory);
 }
 
 Json ModelBench::line() const {

@@ -30,12 +30,17 @@ class ModelBench {
   /// Reads the command line and calls `body`; the program's exit status. An error is told on standard error.
   int run(int argc, char** argv, const std::function<Status()>& body);
 
-  /// Opens the model and notes how much of it a token reads.
   Status open();
   /// An engine for `n_sequences` sequences of up to n_ctx tokens.
   Result<std::unique_ptr<Engine>> engine(int n_ctx, int n_sequences = 1) const;
 
+  /// Opens the model and hands an engine with room for what `task` needs of n_sequences to `body`, with what measures
+  /// memory. Sets the task's rounds.
+  Status measure(profile::Task& task, int n_sequences,
+                 const std::function<Status(Engine& engine, profile::ReadBandwidth& memory)>& body);
+
   const std::shared_ptr<const Model>& model() const noexcept { return model_; }
+  /// That a token reads; known within measure().
   size_t weight_bytes() const noexcept { return weight_bytes_; }
   int n_rounds() const noexcept { return n_rounds_; }
 
