@@ -26,6 +26,7 @@ class Activations {
         sums_(quantized ? static_cast<size_t>(max_rows) * (stride_ / 16) : 0) {}
 
   int cols() const { return cols_; }
+  size_t size_bytes() const { return x_.size_bytes() + q_.size_bytes() + d_.size_bytes() + sums_.size_bytes(); }
   bool quantized() const { return quantized_; }
   ptrdiff_t stride() const { return stride_; }
   float* row(int r) { return x_.data() + static_cast<size_t>(r) * stride_; }

@@ -33,6 +33,11 @@ class Attention {
   void run(ThreadPool& pool, const cache::KvCache& cache, const StepPlan& plan, int layer, int n_kv_heads,
            cache::AttentionParams params, const float* q, ptrdiff_t q_stride, float* out, ptrdiff_t out_stride);
 
+  /// Of the buffers that it holds.
+  size_t size_bytes() const noexcept {
+    return scratch_.size_bytes() + m_.size_bytes() + l_.size_bytes() + o_.size_bytes();
+  }
+
  private:
   /// Some query tokens of one sequence: all chunks of one kv head, or (partial ≥ 0) of all kv heads the chunks of
   /// `chunks` only.

@@ -2,7 +2,6 @@
 #include "decant/engine.h"
 
 #include <algorithm>
-#include <chrono>
 #include <limits>
 
 #include "decant/detail/format.h"
@@ -15,11 +14,6 @@ namespace decant {
 namespace {
 
 constexpr int kMaxSequences = 4096, kMaxStepTokens = 65536, kMaxThreads = 1024;
-
-int64_t now_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 Status check_range(const char* name, int value, int low, int high) {
   if (value >= low && value <= high) return {};
@@ -83,6 +77,10 @@ Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& mod
   impl->sampler = std::make_unique<sampler::Sampler>(config.vocab_size);
   impl->scheduler = std::make_unique<Scheduler>(o.max_sequences, o.max_step_tokens, o.prefill_chunk, o.max_logit_rows,
                                                 int64_t{o.step_target_ms} * 1000000);
+  if (o.on_step) {
+    impl->recorder = std::make_unique<StepRecorder>(o.on_step, impl->model->parts(), *impl->pool, o.max_sequences);
+    impl->forward->set_recorder(impl->recorder.get());
+  }
   const auto n = static_cast<size_t>(o.max_sequences);
   impl->growths.reserve(n);
   impl->picks.reserve(n);
@@ -123,7 +121,8 @@ const char* to_string(FinishReason reason) noexcept {
 
 Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
   const detail::FpState fp_state;
-  const int64_t start_ns = now_ns();
+  const int64_t start_ns = steady_ns();
+  if (recorder) recorder->begin_step();
   events.clear();
   logit_rows.clear();
   if (Status slid = slide(); !slid) return slid.error();
@@ -131,12 +130,14 @@ Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
   if (plan.empty()) return StepReport{{}, {}, {}, true};
   Result<cache::KvReservation> slots = reserve(plan);  // given back on scope exit unless committed
   if (!slots) return slots.error();
-  const int64_t forward_ns = now_ns();
+  const int64_t forward_ns = steady_ns();
   Result<LogitsView> logits = forward->run(plan, *cache, stop);
   if (!logits) return logits.error();  // nothing a caller can see has changed
-  const int64_t sample_ns = now_ns();
+  const int64_t sample_ns = steady_ns();
+  now(Op::sample);
   scheduler->note_step(plan, sample_ns - forward_ns);
   if (Status picked = pick(plan, *logits); !picked) return picked.error();
+  now(Op::commit);
   slots->commit_tokens();
   for (const PlanEntry& entry : plan.entries) {
     // What a window gives back now nobody else can have any more.
@@ -150,10 +151,11 @@ Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
   StepReport report{events, logit_rows, {}, false};
   for (const PlanEntry& entry : plan.entries)
     (entry.n_tokens == 1 ? report.stats.n_decode_tokens : report.stats.n_prefill_tokens) += entry.n_tokens;
-  const int64_t end_ns = now_ns();
+  const int64_t end_ns = steady_ns();
   report.stats.elapsed_ns = end_ns - start_ns;
   report.stats.forward_ns = sample_ns - forward_ns;
   report.stats.sample_ns = end_ns - sample_ns;
+  if (recorder) recorder->finish(plan, *cache);
   return report;
 }
 
@@ -198,6 +200,12 @@ void Engine::Impl::settle(const StepPlan& plan, const LogitsView& logits) {
                             logits.logits + entry.first_logit_row * logits.stride, static_cast<size_t>(logits.stride)});
     if (!entry.sample) continue;
     events.push_back(advance(sequence, picks[i]));
+    if (recorder && picks[i].token_id >= 0) {
+      const int64_t now_ns = steady_ns();
+      recorder->add_token({sequence.id, !sequence.answered, now_ns - sequence.last_ns});
+      sequence.answered = true;
+      sequence.last_ns = now_ns;
+    }
     if (events.back().finish == FinishReason::none) continue;
     publish(sequence);
     if (sequence.request.keep)
@@ -296,6 +304,16 @@ int Engine::n_ctx() const noexcept { return impl_->options.n_ctx; }
 int Engine::n_threads() const noexcept { return impl_->pool->n_threads(); }
 const char* Engine::isa() const noexcept { return to_string(impl_->isa); }
 CacheStats Engine::cache_stats() const noexcept { return impl_->cache->stats(); }
+
+MemoryStats Engine::memory_stats() const noexcept {
+  const CacheStats cache = cache_stats();
+  MemoryStats stats = impl_->forward->memory();
+  stats.weights_bytes = model().info().packed_bytes;
+  stats.sampler_bytes = impl_->sampler->size_bytes();
+  stats.cache_bytes = cache.reserved_bytes + cache.table_bytes;
+  return stats;
+}
+
 Engine::Impl& Engine::impl() noexcept { return *impl_; }
 
 }  // namespace decant

@@ -11,6 +11,7 @@
 #include "engine/forward.h"
 #include "engine/sampler/sampler.h"
 #include "engine/scheduler.h"
+#include "engine/step_recorder.h"
 #include "engine/thread_pool.h"
 
 namespace decant {
@@ -25,6 +26,7 @@ struct Engine::Impl {
   std::unique_ptr<Forward> forward;
   std::unique_ptr<sampler::Sampler> sampler;
   std::unique_ptr<Scheduler> scheduler;
+  std::unique_ptr<StepRecorder> recorder;  ///< null: nobody wants to know where the time goes
   SequenceId next_id = 1;
   bool has_windows = false;        ///< some layer's blocks are given back as a sequence grows
   bool learned_positions = false;  ///< tokens can't be moved
@@ -61,6 +63,9 @@ struct Engine::Impl {
   Status pick(const StepPlan& plan, const LogitsView& logits);
   void settle(const StepPlan& plan, const LogitsView& logits);
   TokenEvent advance(Sequence& sequence, const sampler::Pick& pick) const;
+  void now(Op op) noexcept {
+    if (recorder) recorder->begin(op);
+  }
 };
 
 }  // namespace decant

@@ -94,10 +94,22 @@ Forward::Forward(const Model::Parts& model, const Limits& limits, Isa isa, Threa
   sin_ = buffer(tokens, static_cast<ptrdiff_t>(config_.rope_inv_freq.size()));
 }
 
+MemoryStats Forward::memory() const noexcept {
+  const auto sum = [](const auto&... buffers) { return (... + buffers.size_bytes()); };
+  MemoryStats stats;
+  stats.activation_bytes =
+      sum(x_, h_, attention_out_, ffn_hidden_, head_in_, q_, k_, v_, gate_, up_, delta_, cos_, sin_, onednn_scratch_);
+  stats.attention_bytes = attention_.size_bytes();
+  stats.logits_bytes = logits_.size_bytes();
+  return stats;
+}
+
 Result<LogitsView> Forward::run(const StepPlan& plan, const cache::KvCache& cache, const std::stop_token& stop) {
   n_tokens_ = plan.n_tokens();
   faults_.store(0, std::memory_order_relaxed);
+  now(Op::embed);
   embed(plan);
+  now(Op::rotation);
   rotations(plan);
   for (int layer = 0; layer < static_cast<int>(config_.layers.size()); ++layer) {
     if (stop.stop_requested()) return Error{ErrorCode::cancelled, "the step was cancelled"};
@@ -161,18 +173,23 @@ void Forward::rotations(const StepPlan& plan) {
 void Forward::attention_block(const StepPlan& plan, const cache::KvCache& cache, int layer) {
   const model::LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   const model::LayerConfig& c = config_.layers[static_cast<size_t>(layer)];
+  now(Op::attn_norm, layer);
   norm_rows(w.attn_norm, w.attn_norm_bias);
   const std::array<Product, 3> qkv = {Product{&w.q, &w.q_bias, q_.data(), q_stride_},
                                       Product{&w.k, &w.k_bias, k_.data(), kv_stride_},
                                       Product{&w.v, &w.v_bias, v_.data(), kv_stride_}};
+  now(Op::qkv, layer);
   products(qkv, h_, n_tokens_, [](const Product&, int, int) {});
+  now(Op::kv_append, layer);
   append_keys_and_values(plan, cache, layer);
 
   cache::AttentionParams params;
   params.scale = config_.attention_scale;
   params.window = c.window;
+  now(Op::attention, layer);
   attention_.run(pool_, cache, plan, layer, c.n_kv_heads, params, q_.data(), q_stride_, attention_out_.row(0),
                  attention_out_.stride());
+  now(Op::attn_output, layer);
   quantize_rows(attention_out_);
   products_into_residual(w.o, w.o_bias, attention_out_);
 }
@@ -213,9 +230,11 @@ void Forward::append_keys_and_values(const StepPlan& plan, const cache::KvCache&
 // x += W_down (silu(W_gate h) ⊙ W_up h), or x += W_down gelu(W_up h), h = norm(x)
 void Forward::ffn_block(int layer) {
   const model::LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
+  now(Op::ffn_norm, layer);
   norm_rows(w.ffn_norm, w.ffn_norm_bias);
   const Product gate{&w.gate, &w.gate_bias, gate_.data(), gate_stride_},
       up{&w.up, &w.up_bias, up_.data(), gate_stride_};
+  now(Op::ffn_up, layer);
   const int step = tiles_per_piece(w.up, n_tokens_);
   pool_.for_each(ceil_div(w.up.n_tiles, step), [&](int piece, int thread) {
     const int first_tile = piece * step, n_tiles = std::min(step, w.up.n_tiles - first_tile);
@@ -231,11 +250,13 @@ void Forward::ffn_block(int layer) {
       if (!ffn_hidden_.quantize(kernels_, t, first, n)) fail(kActivations);
     }
   });
+  now(Op::ffn_down, layer);
   products_into_residual(w.down, w.down_bias, ffn_hidden_);
 }
 
 // logits = W_head norm(x), for the rows that want them
 void Forward::project_logits(const StepPlan& plan) {
+  now(Op::output_norm);
   for (const PlanEntry& entry : plan.entries)
     for (int i = 0; i < entry.n_logit_rows; ++i) {
       const int row = entry.first_row + entry.n_tokens - entry.n_logit_rows + i, to = entry.first_logit_row + i;
@@ -244,6 +265,7 @@ void Forward::project_logits(const StepPlan& plan) {
     }
   const model::Vector no_bias;
   const std::array<Product, 1> head = {Product{&weights_.head, &no_bias, logits_.data(), logits_stride_}};
+  now(Op::head);
   products(head, head_in_, plan.n_logit_rows, [&](const Product&, int first, int n) {
     for (int t = 0; t < plan.n_logit_rows; ++t)
       if (!kernels_.all_finite(logits_.data() + t * logits_stride_ + first, n)) fail(kActivations);

@@ -11,11 +11,13 @@
 #include "decant/cache.h"
 #include "decant/model.h"
 #include "decant/options.h"
+#include "decant/stats.h"
 
 #include "engine/activations.h"
 #include "engine/attention.h"
 #include "engine/model/model_parts.h"
 #include "engine/step_plan.h"
+#include "engine/step_recorder.h"
 #include "engine/thread_pool.h"
 
 namespace decant {
@@ -53,7 +55,12 @@ class Forward {
   /// for; they are valid until the next run. Errors: `cancelled` between layers, `non_finite` naming the layer.
   Result<LogitsView> run(const StepPlan& plan, const cache::KvCache& cache, const std::stop_token& stop);
 
+  /// Activations, logits and what attention needs.
+  MemoryStats memory() const noexcept;
+
   void set_probe(ForwardProbe* probe) noexcept { probe_ = probe; }
+  /// Null: nobody wants to know.
+  void set_recorder(StepRecorder* recorder) noexcept { recorder_ = recorder; }
 
  private:
   /// One matrix of a product: y[t, row] = Σ_k w[row, k] · in[t, k] (+ bias[row]).
@@ -80,6 +87,9 @@ class Forward {
   template <typename Epilogue>
   void products(std::span<const Product> all, const Activations& in, int n_tokens, const Epilogue& epilogue);
   void products_into_residual(const model::Matrix& w, const model::Vector& bias, const Activations& in);
+  void now(Op op, int layer = -1) noexcept {
+    if (recorder_ != nullptr) recorder_->begin(op, layer);
+  }
   void fail(int fault) noexcept { faults_.fetch_or(fault, std::memory_order_relaxed); }
   Status check(int layer) const;
 
@@ -91,6 +101,7 @@ class Forward {
   ThreadPool& pool_;
   Attention attention_;
   ForwardProbe* probe_ = nullptr;
+  StepRecorder* recorder_ = nullptr;
 
   int n_tokens_ = 0;
   std::atomic<int> faults_{0};

@@ -27,6 +27,8 @@ struct Sequence {
   int limit = 0;             ///< tokens at which it ends
   int slid_to = 0;           ///< the first slot after the sinks; 0: nothing is forgotten yet
   bool paused = false;       ///< ended, and kept
+  bool answered = false;     ///< a token has come since it was submitted, extended or restored
+  int64_t last_ns = 0;       ///< when that was, or the last token came; steady_clock
   PrefixHit prefix;
 
   bool endless() const { return request.recent_window > 0; }

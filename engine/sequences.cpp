@@ -90,6 +90,7 @@ Result<SequenceId> Engine::Impl::submit(Request&& request) {
   } else {
     sequence.prefix.why = PrefixMiss::off;
   }
+  sequence.last_ns = steady_ns();
   sequence.id = next_id++;
   *slot = std::move(sequence);
   return slot->id;
@@ -213,6 +214,8 @@ Status Engine::Impl::extend(SequenceId id, std::span<const int32_t> ids, int max
   sequence.ids.insert(sequence.ids.end(), ids.begin(), ids.end());
   sequence.limit = limit;
   sequence.paused = false;
+  sequence.answered = false;
+  sequence.last_ns = steady_ns();
   return {};
 }
 

@@ -120,24 +120,31 @@ void ThreadPool::run(int n_pieces, CallPiece call, void* context) {
   job_.notify_all();
 
   work(job, 0);
+  if (n_left_.load(std::memory_order_acquire) == 0) return;
+  const uint64_t waits_from = laps_ ? ticks() : 0;
   for (int left = n_left_.load(std::memory_order_acquire); left != 0; left = n_left_.load(std::memory_order_acquire))
     wait_for_change(n_left_, left);
+  if (laps_) laps_->note_wait(ticks() - waits_from);
 }
 
 void ThreadPool::work(uint32_t job, int thread) {
   const detail::FpState fp_state;
+  const uint64_t begin = laps_ ? ticks() : 0;
+  int n_done = 0;
   uint64_t claim = claim_.load(std::memory_order_acquire);
   for (;;) {
     const CallPiece call = call_.load(std::memory_order_acquire);
     void* const context = context_.load(std::memory_order_acquire);
     const uint32_t n_pieces = static_cast<uint32_t>(n_pieces_.load(std::memory_order_acquire));
     const uint32_t piece = static_cast<uint32_t>(claim & kNoPiece);
-    if (static_cast<uint32_t>(claim >> 32) != job || piece >= n_pieces) return;
+    if (static_cast<uint32_t>(claim >> 32) != job || piece >= n_pieces) break;
     if (!claim_.compare_exchange_weak(claim, claim + 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
     call(context, static_cast<int>(piece), thread);
+    ++n_done;
     if (n_left_.fetch_sub(1, std::memory_order_acq_rel) == 1) n_left_.notify_all();
     claim = claim_.load(std::memory_order_acquire);
   }
+  if (laps_ && n_done > 0) laps_->note(thread, {job, begin, ticks(), n_done});
 }
 
 void ThreadPool::worker(int thread) {

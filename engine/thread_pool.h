@@ -10,6 +10,9 @@
 
 #include "decant/result.h"
 
+#include "engine/lap_log.h"
+#include "engine/ticks.h"
+
 namespace decant {
 
 /// Threads that this process may really use: the affinity mask, cut to the cgroup's cpu.max. At least 1.
@@ -32,6 +35,13 @@ class ThreadPool {
 
   int n_threads() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
+  /// From the next job on, notes who works when: kept for the last `n_jobs` jobs that ran on several threads.
+  void log_laps(int n_jobs) { laps_ = std::make_unique<LapLog>(n_threads(), n_jobs); }
+  /// Null until log_laps().
+  const LapLog* laps() const noexcept { return laps_.get(); }
+  /// The number of the last job that ran on several threads.
+  uint32_t last_job() const noexcept { return job_.load(std::memory_order_relaxed); }
+
   /// Runs piece(i, thread) for every i in [0, n_pieces), thread in [0, n_threads()); returns when all are done.
   /// The caller is thread 0. `piece` must not throw.
   template <typename Piece>
@@ -53,6 +63,7 @@ class ThreadPool {
   void worker(int thread);
 
   std::vector<std::thread> workers_;
+  std::unique_ptr<LapLog> laps_;
   // The job at hand. A piece is claimed by a compare-and-swap of (job, next piece), so that a thread that wakes up late
   // can neither run a piece of a finished job nor take one from a job it hasn't seen.
   alignas(64) std::atomic<uint32_t> job_{0};

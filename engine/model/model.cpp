@@ -77,6 +77,7 @@ Result<std::shared_ptr<const Model>> open_model(const std::string& path, const M
   parts->load_times.n_threads = (*pool)->n_threads();
   parts->load_times.mapped = description->packed_fingerprint.has_value() && options.map_packed;
 
+  parts->weight_bytes = model::weight_bytes(*description);
   parts->info = std::move(description->info);
   parts->info.packed_bytes = parts->weights.packed_bytes;
   parts->config = std::move(description->config);

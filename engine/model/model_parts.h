@@ -7,6 +7,7 @@
 #include "decant/model.h"
 
 #include "engine/model/model_config.h"
+#include "engine/model/weight_bytes.h"
 #include "engine/model/weights.h"
 
 namespace decant {
@@ -21,6 +22,7 @@ struct Model::Parts {
   std::unique_ptr<const Tokenizer> tokenizer;
   Error tokenizer_error;  ///< why there is no tokenizer
   LoadTimes load_times;
+  model::WeightBytes weight_bytes;
   Numerics numerics = Numerics::exact;
 };
 

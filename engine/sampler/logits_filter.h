@@ -40,6 +40,11 @@ class LogitsFilter {
   std::span<const double> weights() const { return {weights_.data(), static_cast<size_t>(n_)}; }
   double total() const { return total_; }
 
+  size_t size_bytes() const noexcept {
+    return scores_.size_bytes() + weights_.size_bytes() + keys_.size_bytes() + ids_.size_bytes() +
+           order_.size_bytes() + seen_.size_bytes();
+  }
+
  private:
   void repetition_penalty(double penalty, std::span<const int32_t> history);
   void no_repeat_ngram(int size, std::span<const int32_t> history);

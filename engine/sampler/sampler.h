@@ -40,6 +40,8 @@ class Sampler {
   Status probabilities(std::span<const float> logits, const SamplingParams& params, std::span<const int32_t> history,
                        std::span<double> probs);
 
+  size_t size_bytes() const noexcept { return filter_.size_bytes(); }
+
  private:
   /// The greatest logit, once there is no NaN and no +inf.
   Result<float> check(std::span<const float> logits) const;

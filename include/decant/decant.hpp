@@ -8,6 +8,7 @@
 #include "decant/isa.h"
 #include "decant/model.h"
 #include "decant/options.h"
+#include "decant/profile.h"
 #include "decant/result.h"
 #include "decant/stats.h"
 #include "decant/text_stream.h"

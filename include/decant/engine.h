@@ -169,6 +169,7 @@ class Engine {
   int n_threads() const noexcept;
   const char* isa() const noexcept;
   CacheStats cache_stats() const noexcept;
+  MemoryStats memory_stats() const noexcept;
 
   struct Impl;
   explicit Engine(std::unique_ptr<Impl> impl);  ///< for create()

@@ -33,6 +33,11 @@ enum class LogLevel : int32_t { trace, debug, info, warn, error, off };
 /// Where a model's or an engine's messages go. Called from any thread, one message a call, no newline. Empty: silence.
 using LogSink = std::function<void(LogLevel level, std::string_view message)>;
 
+struct StepProfile;
+/// Told of each step that did something, right after it, from the thread that called step(): see profile.h. Its time
+/// isn't part of the step. Must not throw, nor call the engine.
+using StepObserver = std::function<void(const StepProfile& step)>;
+
 struct ModelOptions {
   Numerics numerics = Numerics::exact;
   /// Threads that read and pack weights. 0: as many as affinity and the cgroup's cpu.max allow.
@@ -95,6 +100,9 @@ struct EngineOptions {
   /// prompt position.
   int max_logit_rows = 0;
   CacheOptions cache;
+  /// Told of each step where its time went. Empty: nothing is measured, at the cost of a branch an operation. Never
+  /// changes a bit of the output.
+  StepObserver on_step;
   LogSink log;
 };
 

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace decant {
+
+/// Who of a pool's threads worked when: what each did of the last jobs, in ticks(). Every thread notes its own; the
+/// caller of the jobs may look at any time. A thread that was late to note is simply not there yet.
+class LapLog {
+ public:
+  /// A thread's part in a job.
+  struct Lap {
+    uint32_t job = 0;
+    uint64_t begin = 0, end = 0;
+    int n_pieces = 0;
+  };
+
+  LapLog(int n_threads, int n_jobs)
+      : n_slots_(std::bit_ceil(static_cast<uint32_t>(n_jobs))), slots_(static_cast<size_t>(n_threads) * n_slots_) {}
+
+  void note(int thread, const Lap& lap) noexcept {
+    Slot& slot = slot_of(thread, lap.job);
+    slot.begin.store(lap.begin, std::memory_order_relaxed);
+    slot.end.store(lap.end, std::memory_order_relaxed);
+    slot.n_pieces.store(lap.n_pieces, std::memory_order_relaxed);
+    slot.job.store(lap.job, std::memory_order_release);
+  }
+
+  std::optional<Lap> find(int thread, uint32_t job) const noexcept {
+    const Slot& slot = slot_of(thread, job);
+    if (slot.job.load(std::memory_order_acquire) != job) return std::nullopt;
+    return Lap{job, slot.begin.load(std::memory_order_relaxed), slot.end.load(std::memory_order_relaxed),
+               slot.n_pieces.load(std::memory_order_relaxed)};
+  }
+
+  /// The caller waited for the others; and how long it has done so in all. The caller's alone.
+  void note_wait(uint64_t n_ticks) noexcept { waited_ += n_ticks; }
+  uint64_t waited() const noexcept { return waited_; }
+
+  uint32_t n_slots() const noexcept { return n_slots_; }
+
+ private:
+  struct alignas(32) Slot {
+    std::atomic<uint64_t> begin{0}, end{0};
+    std::atomic<int> n_pieces{0};
+    std::atomic<uint32_t> job{0};
+  };
+
+  size_t index(int thread, uint32_t job) const noexcept {
+    return static_cast<size_t>(thread) * n_slots_ + (job & (n_slots_ - 1));
+  }
+  Slot& slot_of(int thread, uint32_t job) noexcept { return slots_[index(thread, job)]; }
+  const Slot& slot_of(int thread, uint32_t job) const noexcept { return slots_[index(thread, job)]; }
+
+  uint32_t n_slots_;
+  std::vector<Slot> slots_;
+  uint64_t waited_ = 0;
+};
+
+}  // namespace decant

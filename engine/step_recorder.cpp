@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/step_recorder.h"
+
+#include <algorithm>
+
+#include <sys/resource.h>
+
+namespace decant {
+namespace {
+
+constexpr int kOpsOfLayer = 8, kOpsOfStep = kOps - kOpsOfLayer;
+/// Jobs that a step runs on several threads: operations, attention's merging, and one for each prompt in some of them.
+int jobs_of_step(int n_layers, int max_sequences) { return (n_layers + 2) * (kOpsOfLayer + 2 + max_sequences); }
+/// Beyond this many prompts in one step laps of its beginning may be forgotten.
+constexpr int kMostPrompts = 16;
+
+}  // namespace
+
+size_t kv_bytes_before(const cache::KvCache& cache, cache::SequenceIndex sequence, const model::LayerConfig& config,
+                       int layer, int first_pos, int first_slot) {
+  const cache::KvView view = cache.view(sequence, layer, 0);
+  const size_t slot_bytes = (view.k_tile_bytes + view.v_tile_bytes) / cache::kTileTokens;
+  const int from = config.window > 0 ? std::max(first_slot, first_pos + 1 - config.window) : first_slot;
+  return static_cast<size_t>(std::max(first_pos - std::max(from, 0), 0)) * static_cast<size_t>(config.n_kv_heads) *
+         slot_bytes;
+}
+
+StepRecorder::StepRecorder(StepObserver observer, const Model::Parts& model, ThreadPool& pool, int max_sequences)
+    : observer_(std::move(observer)), model_(model), pool_(pool) {
+  const auto n_layers = static_cast<int>(model.config.layers.size());
+  // Twice, so that a thread that is late to note a lap of one step doesn't write over one of the next.
+  pool.log_laps(2 * jobs_of_step(n_layers, std::min(max_sequences, kMostPrompts)));
+  const auto n_ops = static_cast<size_t>(n_layers * kOpsOfLayer + kOpsOfStep);
+  marks_.resize(n_ops + 1);
+  ops_.reserve(n_ops);
+  const auto n_threads = static_cast<size_t>(pool.n_threads());
+  laps_.reserve(n_threads * std::max<size_t>(pool.laps()->n_slots(), n_ops));
+  threads_.resize(n_threads);
+  tokens_.reserve(static_cast<size_t>(max_sequences));
+  events_ = events();
+}
+
+StepRecorder::Moment StepRecorder::now() noexcept {
+  // Taken again where something came between the clocks.
+  constexpr uint64_t kNear = 1000;
+  Moment moment;
+  for (int i = 0; i < 3; ++i) {
+    const uint64_t before = ticks();
+    moment.ns = steady_ns();
+    const uint64_t after = ticks();
+    moment.ticks = before + (after - before) / 2;
+    if (after - before < kNear) break;
+  }
+  return moment;
+}
+
+StepRecorder::Events StepRecorder::events() noexcept {
+  rusage usage = {};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return {usage.ru_minflt, usage.ru_majflt, usage.ru_nvcsw, usage.ru_nivcsw};
+}
+
+void StepRecorder::begin_step() noexcept {
+  tokens_.clear();
+  n_marks_ = 0;
+  begin_ = now();
+  begin(Op::schedule);
+  marks_[0].at = begin_.ticks;
+}
+
+size_t StepRecorder::bytes(Op op, int layer, const StepPlan& plan, const cache::KvCache& cache) const {
+  if (op == Op::embed) return model_.weight_bytes.of(op, layer) * static_cast<size_t>(plan.n_tokens());
+  if (op != Op::attention) return model_.weight_bytes.of(op, layer);
+  size_t bytes = 0;
+  for (const PlanEntry& entry : plan.entries)
+    bytes += kv_bytes_before(cache, entry.sequence, model_.config.layers[static_cast<size_t>(layer)], layer,
+                             entry.first_pos, entry.first_slot);
+  return bytes;
+}
+
+void StepRecorder::finish(const StepPlan& plan, const cache::KvCache& cache) {
+  const Moment end = now();
+  marks_[n_marks_] = {end.ticks, waited(), pool_.last_job(), Op::commit, -1};
+  const double ns_per_tick =
+      static_cast<double>(end.ns - begin_.ns) / static_cast<double>(std::max<uint64_t>(end.ticks - begin_.ticks, 1));
+  const auto ns_at = [&](uint64_t at) {
+    return static_cast<int64_t>(static_cast<double>(at - begin_.ticks) * ns_per_tick);
+  };
+  ops_.clear();
+  for (size_t i = 0; i < n_marks_; ++i) {
+    const Mark &mark = marks_[i], &next = marks_[i + 1];
+    ops_.push_back({mark.op, mark.layer, ns_at(mark.at), ns_at(next.at),
+                    static_cast<int64_t>(static_cast<double>(next.waited - mark.waited) * ns_per_tick),
+                    bytes(mark.op, mark.layer, plan, cache)});
+  }
+  add_laps(begin_, ns_per_tick);
+
+  StepProfile step;
+  step.begin_ns = begin_.ns;
+  step.elapsed_ns = end.ns - begin_.ns;
+  for (const PlanEntry& entry : plan.entries)
+    (entry.n_tokens == 1 ? step.n_decode_tokens : step.n_prefill_tokens) += entry.n_tokens;
+  step.ops = ops_;
+  step.threads = threads_;
+  step.tokens = tokens_;
+  const Events events = StepRecorder::events();
+  step.n_page_faults = events.faults - events_.faults;
+  step.n_major_page_faults = events.major_faults - events_.major_faults;
+  step.n_context_switches = events.switches - events_.switches;
+  step.n_involuntary_switches = events.involuntary - events_.involuntary;
+  events_ = events;
+  observer_(step);
+}
+
+// The calling thread works from an operation's beginning until it waits; the others when they say so.
+void StepRecorder::add_laps(const Moment& from, double ns_per_tick) {
+  const LapLog& log = *pool_.laps();
+  laps_.clear();
+  for (int thread = 0; thread < pool_.n_threads(); ++thread) {
+    const size_t first = laps_.size();
+    ThreadProfile& profile = threads_[static_cast<size_t>(thread)];
+    profile.busy_ns = 0;
+    for (size_t i = 0; i < n_marks_; ++i) {
+      const OpProfile& op = ops_[i];
+      LapProfile own{static_cast<int>(i), op.begin_ns, op.end_ns - op.wait_ns, 0};
+      for (uint32_t job = marks_[i].job + 1; job - 1 != marks_[i + 1].job; ++job) {
+        const std::optional<LapLog::Lap> lap = log.find(thread, job);
+        if (!lap) continue;
+        own.n_pieces += lap->n_pieces;
+        if (thread == 0) continue;
+        const auto ns_at = [&](uint64_t at) {
+          return std::clamp(static_cast<int64_t>(static_cast<double>(at - from.ticks) * ns_per_tick), op.begin_ns,
+                            op.end_ns);
+        };
+        laps_.push_back({static_cast<int>(i), ns_at(lap->begin), ns_at(lap->end), lap->n_pieces});
+      }
+      if (thread == 0) laps_.push_back(own);
+    }
+    profile.laps = std::span(laps_).subspan(first);
+    for (const LapProfile& lap : profile.laps) profile.busy_ns += lap.end_ns - lap.begin_ns;
+  }
+}
+
+}  // namespace decant

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "decant/options.h"
+#include "decant/profile.h"
+
+#include "engine/model/model_parts.h"
+#include "engine/step_plan.h"
+#include "engine/thread_pool.h"
+
+namespace decant {
+
+/// Bytes of keys and values before `first_pos` that the query there attends to, as the cache stores them: those from
+/// `first_slot` on, or of the layer's window.
+size_t kv_bytes_before(const cache::KvCache& cache, cache::SequenceIndex sequence, const model::LayerConfig& config,
+                       int layer, int first_pos, int first_slot);
+
+/// Takes down where the time of a step goes, and tells the observer. Sized when it is made: a step allocates nothing.
+class StepRecorder {
+ public:
+  StepRecorder(StepObserver observer, const Model::Parts& model, ThreadPool& pool, int max_sequences);
+
+  /// A step begins, with Op::schedule. What a step before it left unfinished is forgotten.
+  void begin_step() noexcept;
+  /// From here on it is `op`.
+  void begin(Op op, int layer = -1) noexcept { marks_[n_marks_++] = {ticks(), waited(), pool_.last_job(), op, layer}; }
+  void add_token(const TokenTiming& timing) noexcept { tokens_.push_back(timing); }
+  /// The step is over: tells the observer. Its tokens may be added up to here.
+  void finish(const StepPlan& plan, const cache::KvCache& cache);
+
+ private:
+  /// The beginning of an operation.
+  struct Mark {
+    uint64_t at = 0;
+    uint64_t waited = 0;  ///< by the calling thread, so far
+    uint32_t job = 0;     ///< the last before it
+    Op op = Op::schedule;
+    int layer = -1;
+  };
+  /// The same moment on both clocks.
+  struct Moment {
+    uint64_t ticks = 0;
+    int64_t ns = 0;
+  };
+  /// Events of the process, so far.
+  struct Events {
+    int64_t faults = 0, major_faults = 0, switches = 0, involuntary = 0;
+  };
+
+  static Moment now() noexcept;
+  static Events events() noexcept;
+  uint64_t waited() const noexcept { return pool_.laps()->waited(); }
+  size_t bytes(Op op, int layer, const StepPlan& plan, const cache::KvCache& cache) const;
+  void add_laps(const Moment& from, double ns_per_tick);
+
+  StepObserver observer_;
+  const Model::Parts& model_;
+  ThreadPool& pool_;
+  Moment begin_;
+  Events events_;
+  std::vector<Mark> marks_;
+  size_t n_marks_ = 0;
+  std::vector<OpProfile> ops_;
+  std::vector<LapProfile> laps_;  ///< thread after thread
+  std::vector<ThreadProfile> threads_;
+  std::vector<TokenTiming> tokens_;
+};
+
+}  // namespace decant
