@@ -68,12 +68,8 @@ Result<std::unique_ptr<Engine>> ModelBench::engine(int n_ctx, int n_sequences) c
 
 Status ModelBench::measure(profile::Task& task, int n_sequences,
                            const std::function<Status(Engine& engine, profile::ReadBandwidth& memory)>& body) {
-  {
-    const Result<model::ModelDescription> described = model::describe(path_);
-    if (!described) return described.error();
-    weight_bytes_ = profile::weight_bytes_per_token(*described);
-  }
   if (Status opened = open(); !opened) return opened;
+  weight_bytes_ = profile::weight_bytes_per_token(*model_);
   Result<std::unique_ptr<Engine>> made = engine(task.depth + task.n_tokens + 1, n_sequences);
   if (!made) return made.error();
   Result<profile::ReadBandwidth> memory = profile::ReadBandwidth::create();

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
 
 #include "engine/engine_impl.h"
 #include "engine/profile/filled_sequence.h"
@@ -37,6 +36,19 @@ class Sequences {
     return {};
   }
 
+  /// A prompt that is computed from its beginning, and one token more.
+  Status submit(const std::vector<int32_t>& ids) {
+    Request request;
+    request.prompt = ids;
+    request.sampling.temperature = 0.0F;
+    request.max_new_tokens = 1;
+    request.keep = true;
+    Result<SequenceId> id = engine_.submit(std::move(request));
+    if (!id) return id.error();
+    ids_.push_back(*id);
+    return {};
+  }
+
   Status extend(std::span<const int32_t> tokens, int max_new_tokens) {
     for (const SequenceId id : ids_)
       if (Status extended = engine_.extend(id, tokens, max_new_tokens); !extended) return extended;
@@ -44,12 +56,13 @@ class Sequences {
   }
 
   /// Steps until all have ended; appends what each took.
-  Status run(const std::stop_token& stop, std::vector<double>& step_seconds) {
+  Status run(const Task& task, std::vector<double>& step_seconds) {
     for (;;) {
       const Clock::time_point start = Clock::now();
-      const Result<StepReport> report = engine_.step(stop);
+      const Result<StepReport> report = engine_.step(task.stop);
       if (!report) return report.error();
       if (report->idle) return {};
+      if (task.consume) task.consume(*report);
       step_seconds.push_back(seconds_since(start));
     }
   }
@@ -70,47 +83,57 @@ class Sequences {
   size_t kv_bytes_ = 0;
 };
 
-/// Each round: memory, then the tokens. `first_tokens` are appended at once, `n_decoded` follow one by one.
-Result<Timings> measure(Engine& engine, ReadBandwidth& memory, const Task& task,
-                        const std::vector<int32_t>& first_tokens, int n_decoded) {
-  Sequences sequences(engine);
-  if (Status added = sequences.add(task.n_sequences, task.depth); !added) return added.error();
-  std::vector<double> steps;  // seconds, of the last round
-  const auto run_round = [&](int n) -> Status {
-    steps.clear();
-    if (Status extended = sequences.extend(first_tokens, n); !extended) return extended;
-    if (Status ran = sequences.run(task.stop, steps); !ran) return ran;
-    return sequences.rewind();
-  };
-  if (n_decoded > 0) {  // pages, caches and branch predictors
-    constexpr int kWarmUp = 2;
-    if (Status warm = run_round(std::min(kWarmUp, n_decoded)); !warm) return warm.error();
-  }
-  Timings timings;
-  timings.kv_bytes = sequences.kv_bytes();
-  for (int round = 0; round < task.n_rounds; ++round) {
-    timings.bandwidth.push_back(memory.measure(*engine.impl().pool));
-    if (Status ran = run_round(n_decoded); !ran) return ran.error();
-    if (n_decoded > 0)
-      timings.seconds.insert(timings.seconds.end(), steps.begin(), steps.end());
-    else
-      timings.seconds.push_back(std::accumulate(steps.begin(), steps.end(), 0.0));
-  }
-  return timings;
+/// The prompt's ids from `first` on.
+std::vector<int32_t> prompt_ids(const Engine& engine, const Task& task, int first) {
+  if (!task.prompt.empty()) return {task.prompt.begin() + first, task.prompt.end()};
+  std::vector<int32_t> ids;
+  const int vocab_size = engine.model().info().vocab_size;
+  for (int i = first; i < task.n_tokens; ++i) ids.push_back(static_cast<int32_t>(int64_t{i} * 104729 % vocab_size));
+  return ids;
 }
 
 }  // namespace
 
 Result<Timings> measure_decode(Engine& engine, ReadBandwidth& memory, const Task& task) {
-  return measure(engine, memory, task, {}, task.n_tokens);
+  Sequences sequences(engine);
+  if (Status added = sequences.add(task.n_sequences, task.depth); !added) return added.error();
+  Timings timings;
+  timings.kv_bytes = sequences.kv_bytes();
+  const auto run_round = [&](int n, std::vector<double>& seconds) -> Status {
+    if (Status extended = sequences.extend({}, n); !extended) return extended;
+    if (Status ran = sequences.run(task, seconds); !ran) return ran;
+    return sequences.rewind();
+  };
+  std::vector<double> ignored;
+  constexpr int kWarmUp = 2;  // pages, caches and branch predictors
+  if (Status warm = run_round(std::min(kWarmUp, task.n_tokens), ignored); !warm) return warm.error();
+  for (int round = 0; round < task.n_rounds; ++round) {
+    timings.bandwidth.push_back(memory.measure(*engine.impl().pool));
+    if (task.begin_round) task.begin_round(round);
+    if (Status ran = run_round(task.n_tokens, timings.seconds); !ran) return ran.error();
+  }
+  return timings;
 }
 
-// A filled sequence ends with a token that is still to be computed: one less is added.
+// A filled sequence ends with a token that is still to be computed: the prompt's first.
 Result<Timings> measure_prefill(Engine& engine, ReadBandwidth& memory, const Task& task) {
-  std::vector<int32_t> tokens;
-  const int vocab_size = engine.model().info().vocab_size;
-  for (int i = 1; i < task.n_tokens; ++i) tokens.push_back(static_cast<int32_t>(int64_t{i} * 104729 % vocab_size));
-  return measure(engine, memory, task, tokens, 0);
+  Timings timings;
+  for (int round = 0; round < task.n_rounds; ++round) {
+    timings.bandwidth.push_back(memory.measure(*engine.impl().pool));
+    Sequences sequences(engine);
+    if (task.depth > 0)
+      if (Status added = sequences.add(1, task.depth); !added) return added.error();
+    timings.kv_bytes = sequences.kv_bytes();
+    const std::vector<int32_t> ids = prompt_ids(engine, task, task.depth > 0 ? 1 : 0);
+    if (task.begin_round) task.begin_round(round);
+    const Clock::time_point start = Clock::now();
+    const Status begun = task.depth > 0 ? sequences.extend(ids, 1) : sequences.submit(ids);
+    if (!begun) return begun.error();
+    std::vector<double> steps;
+    if (Status ran = sequences.run(task, steps); !ran) return ran.error();
+    timings.seconds.push_back(seconds_since(start));
+  }
+  return timings;
 }
 
 DecodeFigures decode_figures(const Timings& timings, size_t weight_bytes, int n_sequences) {
@@ -119,6 +142,8 @@ DecodeFigures decode_figures(const Timings& timings, size_t weight_bytes, int n_
   f.ms_p50 = ms(0.5);
   f.ms_p90 = ms(0.9);
   f.ms_p99 = ms(0.99);
+  f.ms_p999 = ms(0.999);
+  f.ms_max = ms(1.0);
   f.tokens_per_s = n_sequences * 1e3 / f.ms_p50;
   f.bytes = weight_bytes + timings.kv_bytes;
   f.gb_per_s = static_cast<double>(f.bytes) / f.ms_p50 / 1e6;

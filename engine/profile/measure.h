@@ -20,11 +20,17 @@ struct Task {
   int n_sequences = 1;  ///< decode: at once, each `depth` long
   int n_rounds = 3;
   std::stop_token stop;
+  std::vector<int32_t> prompt;  ///< prefill: of n_tokens; made up where it is empty
+  /// Called when a round begins, memory read and what comes first warmed up. May be empty.
+  std::function<void(int round)> begin_round;
+  /// What a program does with a step's tokens. Its time counts. May be empty.
+  std::function<void(const StepReport& report)> consume;
 };
 
 /// Rounds of a task, measured.
 struct Timings {
-  std::vector<double> seconds;    ///< of each step (decode) or of each round (prefill), in their order
+  /// From token to token (decode), or from the submission of a round's prompt to the token after it (prefill).
+  std::vector<double> seconds;
   std::vector<double> bandwidth;  ///< bytes per second, beside each round
   size_t kv_bytes = 0;            ///< that the first token of each round reads, all sequences together
 };
@@ -36,9 +42,9 @@ Result<Timings> measure_prefill(Engine& engine, ReadBandwidth& memory, const Tas
 
 /// What follows from the timings of decoding.
 struct DecodeFigures {
-  double ms_p50 = 0.0, ms_p90 = 0.0, ms_p99 = 0.0;  ///< a step
-  double tokens_per_s = 0.0;                        ///< of all sequences together
-  size_t bytes = 0;                                 ///< that the first step of a round reads: weights, keys and values
+  double ms_p50 = 0.0, ms_p90 = 0.0, ms_p99 = 0.0, ms_p999 = 0.0, ms_max = 0.0;  ///< a step
+  double tokens_per_s = 0.0;                                                     ///< of all sequences together
+  size_t bytes = 0;  ///< that the first step of a round reads: weights, keys and values
   double gb_per_s = 0.0;
   double bandwidth_gb_per_s = 0.0;  ///< that plain reads made beside it
   double bandwidth_share = 0.0;

@@ -24,6 +24,9 @@ class ReadBandwidth {
   /// seconds; the first time with a pool of another size, to find the best ways, 0.5.
   double measure(ThreadPool& pool);
 
+  /// Of the buffer.
+  size_t size_bytes() const noexcept { return buffer_.size_bytes(); }
+
  private:
   struct Tried {
     ReadWay way;

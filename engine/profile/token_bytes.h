@@ -5,13 +5,11 @@
 
 #include "decant/engine.h"
 
-#include "engine/model/model_config.h"
-
 namespace decant::profile {
 
 /// Bytes of the weights, as the file has them, that one token reads: every matrix once, of an embedding that is not the
 /// head too one row only.
-size_t weight_bytes_per_token(const model::ModelDescription& model);
+size_t weight_bytes_per_token(const Model& model);
 
 /// Bytes of keys and values, as the cache stores them, that the query at position `depth` of a sequence reads before
 /// its own: those of `depth` positions, or of a layer's window.

@@ -85,9 +85,9 @@ TEST_CASE("token_bytes: weights once, and keys and values as the cache stores th
   const auto weight_bytes = [&](const std::string& shape, const char* type) {
     const std::string path = folder.path("model.gguf");
     REQUIRE(model::synthesize(*model::synth_shape(shape), *model::find_weight_mix(type), path));
-    const Result<model::ModelDescription> described = model::describe(path);
-    REQUIRE(described);
-    return std::pair(weight_bytes_per_token(*described), described->info.file_bytes);
+    const Result<std::shared_ptr<const Model>> model = Model::open(path);
+    REQUIRE(model);
+    return std::pair(weight_bytes_per_token(**model), (*model)->info().file_bytes);
   };
   const auto [tied, tied_file] = weight_bytes("tiny", "q8_0");
   CHECK(tied == tied_file);
