@@ -8,13 +8,15 @@
 #include <optional>
 #include <vector>
 
+#include "engine/thread_events.h"
+
 namespace decant {
 
 /// Who of a pool's threads worked when: what each did of the last jobs, in ticks(). Every thread notes its own; the
 /// caller of the jobs may look at any time. A thread that was late to note is simply not there yet.
 class LapLog {
  public:
-  /// A thread's part in a job.
+  /// A thread's part in a job. The caller of the jobs, thread 0, has no begin and no end.
   struct Lap {
     uint32_t job = 0;
     uint64_t begin = 0, end = 0;
@@ -22,7 +24,9 @@ class LapLog {
   };
 
   LapLog(int n_threads, int n_jobs)
-      : n_slots_(std::bit_ceil(static_cast<uint32_t>(n_jobs))), slots_(static_cast<size_t>(n_threads) * n_slots_) {}
+      : n_slots_(std::bit_ceil(static_cast<uint32_t>(n_jobs))),
+        slots_(static_cast<size_t>(n_threads) * n_slots_),
+        events_(static_cast<size_t>(n_threads)) {}
 
   void note(int thread, const Lap& lap) noexcept {
     Slot& slot = slot_of(thread, lap.job);
@@ -43,6 +47,25 @@ class LapLog {
   void note_wait(uint64_t n_ticks) noexcept { waited_ += n_ticks; }
   uint64_t waited() const noexcept { return waited_; }
 
+  /// From now on until told otherwise, threads note their events when they have done their part in a job.
+  void want_events(bool wanted) noexcept { events_wanted_.store(wanted, std::memory_order_relaxed); }
+  bool events_wanted() const noexcept { return events_wanted_.load(std::memory_order_relaxed); }
+  void note_events(int thread) noexcept {
+    const ThreadEvents now = ThreadEvents::now();
+    Events& events = events_[static_cast<size_t>(thread)];
+    events.page_faults.store(now.page_faults, std::memory_order_relaxed);
+    events.major_page_faults.store(now.major_page_faults, std::memory_order_relaxed);
+    events.switches.store(now.switches, std::memory_order_relaxed);
+    events.involuntary.store(now.involuntary, std::memory_order_relaxed);
+  }
+  /// As a thread noted them last.
+  ThreadEvents events(int thread) const noexcept {
+    const Events& events = events_[static_cast<size_t>(thread)];
+    return {events.page_faults.load(std::memory_order_relaxed),
+            events.major_page_faults.load(std::memory_order_relaxed), events.switches.load(std::memory_order_relaxed),
+            events.involuntary.load(std::memory_order_relaxed)};
+  }
+
   uint32_t n_slots() const noexcept { return n_slots_; }
 
  private:
@@ -50,6 +73,10 @@ class LapLog {
     std::atomic<uint64_t> begin{0}, end{0};
     std::atomic<int> n_pieces{0};
     std::atomic<uint32_t> job{0};
+  };
+
+  struct alignas(64) Events {
+    std::atomic<int64_t> page_faults{0}, major_page_faults{0}, switches{0}, involuntary{0};
   };
 
   size_t index(int thread, uint32_t job) const noexcept {
@@ -60,6 +87,8 @@ class LapLog {
 
   uint32_t n_slots_;
   std::vector<Slot> slots_;
+  std::vector<Events> events_;
+  std::atomic<bool> events_wanted_{false};
   uint64_t waited_ = 0;
 };
 

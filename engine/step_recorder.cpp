@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include <sys/resource.h>
-
 namespace decant {
 namespace {
 
@@ -16,13 +14,15 @@ constexpr int kMostPrompts = 16;
 
 }  // namespace
 
-size_t kv_bytes_before(const cache::KvCache& cache, cache::SequenceIndex sequence, const model::LayerConfig& config,
-                       int layer, int first_pos, int first_slot) {
+size_t kv_bytes_of_token(const cache::KvCache& cache, cache::SequenceIndex sequence, const model::LayerConfig& config,
+                         int layer) {
   const cache::KvView view = cache.view(sequence, layer, 0);
-  const size_t slot_bytes = (view.k_tile_bytes + view.v_tile_bytes) / cache::kTileTokens;
+  return (view.k_tile_bytes + view.v_tile_bytes) / cache::kTileTokens * static_cast<size_t>(config.n_kv_heads);
+}
+
+int tokens_before(const model::LayerConfig& config, int first_pos, int first_slot) {
   const int from = config.window > 0 ? std::max(first_slot, first_pos + 1 - config.window) : first_slot;
-  return static_cast<size_t>(std::max(first_pos - std::max(from, 0), 0)) * static_cast<size_t>(config.n_kv_heads) *
-         slot_bytes;
+  return std::max(first_pos - std::max(from, 0), 0);
 }
 
 StepRecorder::StepRecorder(StepObserver observer, const Model::Parts& model, ThreadPool& pool, int max_sequences)
@@ -37,6 +37,7 @@ StepRecorder::StepRecorder(StepObserver observer, const Model::Parts& model, Thr
   laps_.reserve(n_threads * std::max<size_t>(pool.laps()->n_slots(), n_ops));
   threads_.resize(n_threads);
   tokens_.reserve(static_cast<size_t>(max_sequences));
+  kv_bytes_.reserve(model.config.layers.size());
   events_ = events();
 }
 
@@ -54,10 +55,11 @@ StepRecorder::Moment StepRecorder::now() noexcept {
   return moment;
 }
 
-StepRecorder::Events StepRecorder::events() noexcept {
-  rusage usage = {};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return {usage.ru_minflt, usage.ru_majflt, usage.ru_nvcsw, usage.ru_nivcsw};
+// Of all threads; those of the others as of the last head.
+ThreadEvents StepRecorder::events() const noexcept {
+  ThreadEvents all = ThreadEvents::now();
+  for (int thread = 1; thread < pool_.n_threads(); ++thread) all += pool_.laps()->events(thread);
+  return all;
 }
 
 void StepRecorder::begin_step() noexcept {
@@ -68,14 +70,14 @@ void StepRecorder::begin_step() noexcept {
   marks_[0].at = begin_.ticks;
 }
 
-size_t StepRecorder::bytes(Op op, int layer, const StepPlan& plan, const cache::KvCache& cache) const {
+size_t StepRecorder::bytes(Op op, int layer, const StepPlan& plan) const {
   if (op == Op::embed) return model_.weight_bytes.of(op, layer) * static_cast<size_t>(plan.n_tokens());
   if (op != Op::attention) return model_.weight_bytes.of(op, layer);
-  size_t bytes = 0;
+  const model::LayerConfig& config = model_.config.layers[static_cast<size_t>(layer)];
+  size_t n = 0;
   for (const PlanEntry& entry : plan.entries)
-    bytes += kv_bytes_before(cache, entry.sequence, model_.config.layers[static_cast<size_t>(layer)], layer,
-                             entry.first_pos, entry.first_slot);
-  return bytes;
+    n += static_cast<size_t>(tokens_before(config, entry.first_pos, entry.first_slot));
+  return n * kv_bytes_[static_cast<size_t>(layer)];
 }
 
 void StepRecorder::finish(const StepPlan& plan, const cache::KvCache& cache) {
@@ -86,12 +88,15 @@ void StepRecorder::finish(const StepPlan& plan, const cache::KvCache& cache) {
   const auto ns_at = [&](uint64_t at) {
     return static_cast<int64_t>(static_cast<double>(at - begin_.ticks) * ns_per_tick);
   };
+  for (size_t layer = kv_bytes_.size(); layer < model_.config.layers.size(); ++layer)
+    kv_bytes_.push_back(
+        kv_bytes_of_token(cache, plan.entries.front().sequence, model_.config.layers[layer], static_cast<int>(layer)));
   ops_.clear();
   for (size_t i = 0; i < n_marks_; ++i) {
     const Mark &mark = marks_[i], &next = marks_[i + 1];
     ops_.push_back({mark.op, mark.layer, ns_at(mark.at), ns_at(next.at),
                     static_cast<int64_t>(static_cast<double>(next.waited - mark.waited) * ns_per_tick),
-                    bytes(mark.op, mark.layer, plan, cache)});
+                    bytes(mark.op, mark.layer, plan)});
   }
   add_laps(begin_, ns_per_tick);
 
@@ -103,9 +108,10 @@ void StepRecorder::finish(const StepPlan& plan, const cache::KvCache& cache) {
   step.ops = ops_;
   step.threads = threads_;
   step.tokens = tokens_;
-  const Events events = StepRecorder::events();
-  step.n_page_faults = events.faults - events_.faults;
-  step.n_major_page_faults = events.major_faults - events_.major_faults;
+  pool_.laps()->want_events(false);
+  const ThreadEvents events = this->events();
+  step.n_page_faults = events.page_faults - events_.page_faults;
+  step.n_major_page_faults = events.major_page_faults - events_.major_page_faults;
   step.n_context_switches = events.switches - events_.switches;
   step.n_involuntary_switches = events.involuntary - events_.involuntary;
   events_ = events;

@@ -14,10 +14,11 @@
 
 namespace decant {
 
-/// Bytes of keys and values before `first_pos` that the query there attends to, as the cache stores them: those from
-/// `first_slot` on, or of the layer's window.
-size_t kv_bytes_before(const cache::KvCache& cache, cache::SequenceIndex sequence, const model::LayerConfig& config,
-                       int layer, int first_pos, int first_slot);
+/// Bytes of a token's keys and values in a layer, as the cache stores them.
+size_t kv_bytes_of_token(const cache::KvCache& cache, cache::SequenceIndex sequence, const model::LayerConfig& config,
+                         int layer);
+/// Tokens before `first_pos` that the query there attends to: those from `first_slot` on, or of the layer's window.
+int tokens_before(const model::LayerConfig& config, int first_pos, int first_slot);
 
 /// Takes down where the time of a step goes, and tells the observer. Sized when it is made: a step allocates nothing.
 class StepRecorder {
@@ -27,7 +28,10 @@ class StepRecorder {
   /// A step begins, with Op::schedule. What a step before it left unfinished is forgotten.
   void begin_step() noexcept;
   /// From here on it is `op`.
-  void begin(Op op, int layer = -1) noexcept { marks_[n_marks_++] = {ticks(), waited(), pool_.last_job(), op, layer}; }
+  void begin(Op op, int layer = -1) noexcept {
+    if (op == Op::head) pool_.laps()->want_events(true);  // the last that all threads take part in
+    marks_[n_marks_++] = {ticks(), waited(), pool_.last_job(), op, layer};
+  }
   void add_token(const TokenTiming& timing) noexcept { tokens_.push_back(timing); }
   /// The step is over: tells the observer. Its tokens may be added up to here.
   void finish(const StepPlan& plan, const cache::KvCache& cache);
@@ -46,22 +50,18 @@ class StepRecorder {
     uint64_t ticks = 0;
     int64_t ns = 0;
   };
-  /// Events of the process, so far.
-  struct Events {
-    int64_t faults = 0, major_faults = 0, switches = 0, involuntary = 0;
-  };
-
   static Moment now() noexcept;
-  static Events events() noexcept;
+  ThreadEvents events() const noexcept;
   uint64_t waited() const noexcept { return pool_.laps()->waited(); }
-  size_t bytes(Op op, int layer, const StepPlan& plan, const cache::KvCache& cache) const;
+  size_t bytes(Op op, int layer, const StepPlan& plan) const;
   void add_laps(const Moment& from, double ns_per_tick);
 
   StepObserver observer_;
   const Model::Parts& model_;
   ThreadPool& pool_;
+  std::vector<size_t> kv_bytes_;  ///< of a token in each layer; known once there is a sequence
   Moment begin_;
-  Events events_;
+  ThreadEvents events_;
   std::vector<Mark> marks_;
   size_t n_marks_ = 0;
   std::vector<OpProfile> ops_;

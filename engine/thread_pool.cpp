@@ -129,7 +129,7 @@ void ThreadPool::run(int n_pieces, CallPiece call, void* context) {
 
 void ThreadPool::work(uint32_t job, int thread) {
   const detail::FpState fp_state;
-  const uint64_t begin = laps_ ? ticks() : 0;
+  const uint64_t begin = laps_ && thread > 0 ? ticks() : 0;
   int n_done = 0;
   uint64_t claim = claim_.load(std::memory_order_acquire);
   for (;;) {
@@ -144,7 +144,10 @@ void ThreadPool::work(uint32_t job, int thread) {
     if (n_left_.fetch_sub(1, std::memory_order_acq_rel) == 1) n_left_.notify_all();
     claim = claim_.load(std::memory_order_acquire);
   }
-  if (laps_ && n_done > 0) laps_->note(thread, {job, begin, ticks(), n_done});
+  if (!laps_) return;
+  // The caller knows without a clock when its part begins and ends: it waits then.
+  if (n_done > 0) laps_->note(thread, {job, begin, thread > 0 ? ticks() : 0, n_done});
+  if (thread > 0 && laps_->events_wanted()) laps_->note_events(thread);
 }
 
 void ThreadPool::worker(int thread) {

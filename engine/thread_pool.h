@@ -38,7 +38,7 @@ class ThreadPool {
   /// From the next job on, notes who works when: kept for the last `n_jobs` jobs that ran on several threads.
   void log_laps(int n_jobs) { laps_ = std::make_unique<LapLog>(n_threads(), n_jobs); }
   /// Null until log_laps().
-  const LapLog* laps() const noexcept { return laps_.get(); }
+  LapLog* laps() const noexcept { return laps_.get(); }
   /// The number of the last job that ran on several threads.
   uint32_t last_job() const noexcept { return job_.load(std::memory_order_relaxed); }
 

@@ -21,11 +21,7 @@ std::span<const RecordedStep> steps_of(const Recording& recording, const Sample&
 
 bool has_details(const Recording& recording, const Sample& sample) {
   const std::span<const RecordedStep> steps = steps_of(recording, sample);
-  return std::all_of(steps.begin(), steps.end(), [](const RecordedStep& step) { return step.detail >= 0; });
-}
-
-const StepDetail& detail_of(const Recording& recording, const RecordedStep& step) {
-  return recording.details()[static_cast<size_t>(step.detail)];
+  return std::all_of(steps.begin(), steps.end(), [](const RecordedStep& step) { return step.n_ops > 0; });
 }
 
 /// Work of each layer and operation, of samples with details.
@@ -37,7 +33,7 @@ std::vector<std::array<double, kOps>> layers_of(const Recording& recording, std:
     if (!has_details(recording, samples[i])) continue;
     ++n;
     for (const RecordedStep& step : steps_of(recording, samples[i]))
-      for (const OpProfile& op : detail_of(recording, step).ops) {
+      for (const OpProfile& op : recording.ops(step)) {
         if (op.layer < 0) continue;
         const auto layer = static_cast<size_t>(op.layer);
         if (layers.size() <= layer) layers.resize(layer + 1);
@@ -116,11 +112,13 @@ Breakdown break_down(const Recording& recording, std::span<const Sample> samples
     for (const RecordedStep& step : steps_of(recording, samples[i])) {
       for (size_t op = 0; op < kOps; ++op) b.work_ns[op] += static_cast<double>(step.work_ns[op]) / n;
       b.wait_ns += static_cast<double>(step.wait_ns) / n;
+      b.profiler_ns += static_cast<double>(step.profiler_ns) / n;
       b.detokenize_ns += static_cast<double>(step.detokenize_ns) / n;
       b.callback_ns += static_cast<double>(step.callback_ns) / n;
-      for (size_t thread = 0; thread < step.busy_ns.size(); ++thread) {
-        b.workers[thread].busy_ns += static_cast<double>(step.busy_ns[thread]) / n;
-        b.workers[thread].wait_ns += static_cast<double>(step.elapsed_ns - step.busy_ns[thread]) / n;
+      const std::span<const RecordedThread> threads = recording.threads(step);
+      for (size_t thread = 0; thread < threads.size(); ++thread) {
+        b.workers[thread].busy_ns += static_cast<double>(threads[thread].busy_ns) / n;
+        b.workers[thread].wait_ns += static_cast<double>(step.elapsed_ns - threads[thread].busy_ns) / n;
       }
     }
   }

@@ -36,6 +36,7 @@ struct Breakdown {
   double ns = 0.0;
   std::array<double, kOps> work_ns = {};  ///< of the calling thread
   double wait_ns = 0.0;                   ///< it waited for others
+  double profiler_ns = 0.0;               ///< telling the observer
   double detokenize_ns = 0.0, callback_ns = 0.0;
   std::array<size_t, kOps> bytes = {};                  ///< of the first sample
   std::vector<std::array<double, kOps>> layer_work_ns;  ///< of samples whose details were kept

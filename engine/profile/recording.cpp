@@ -1,14 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/profile/recording.h"
 
+#include <algorithm>
+
 namespace decant::profile {
+namespace {
+
+/// Room for n elements, its pages in memory.
+template <typename T>
+void take(std::vector<T>& values, size_t n) {
+  values.resize(n);
+  values.clear();
+}
+
+size_t n_laps(const StepProfile& step) {
+  size_t n = 0;
+  for (const ThreadProfile& thread : step.threads) n += thread.laps.size();
+  return n;
+}
+
+}  // namespace
 
 void Recording::begin_round(int round) noexcept {
   round_ = round;
   first_of_round_ = true;
 }
 
+void Recording::take_memory(const StepProfile& step) {
+  n_threads_ = static_cast<int>(step.threads.size());
+  work_.resize(step.threads.size());
+  take(steps_, n_expected_);
+  take(threads_, n_expected_ * step.threads.size());
+  const size_t laps_of_step = n_laps(step) + n_laps(step) / 4;  // the next ones may have some more
+  const size_t bytes_of_step = step.ops.size() * sizeof(OpProfile) + laps_of_step * sizeof(LapProfile);
+  const size_t n_detailed = std::min(n_expected_, detail_bytes_ / std::max<size_t>(bytes_of_step, 1));
+  take(ops_, n_detailed * step.ops.size());
+  take(laps_, n_detailed * laps_of_step);
+}
+
 void Recording::add(const StepProfile& step) {
+  if (n_threads_ == 0) take_memory(step);
   if (round_ < 0) return;
   RecordedStep& kept = steps_.emplace_back();
   kept.round = round_;
@@ -19,16 +50,6 @@ void Recording::add(const StepProfile& step) {
     kept.wait_ns += op.wait_ns;
     kept.bytes[static_cast<size_t>(op.op)] += op.bytes;
   }
-  work_.resize(step.threads.size());
-  for (size_t thread = 0; thread < step.threads.size(); ++thread) {
-    kept.busy_ns.push_back(step.threads[thread].busy_ns);
-    for (const LapProfile& lap : step.threads[thread].laps) {
-      Work& work = work_[thread][static_cast<size_t>(step.ops[static_cast<size_t>(lap.op)].op)];
-      if (lap.n_pieces == 0) continue;  // the calling thread's alone
-      work.busy_ns += lap.end_ns - lap.begin_ns;
-      work.n_pieces += lap.n_pieces;
-    }
-  }
   if (!first_of_round_) {
     kept.n_page_faults = step.n_page_faults;
     kept.n_major_page_faults = step.n_major_page_faults;
@@ -37,20 +58,44 @@ void Recording::add(const StepProfile& step) {
   }
   first_of_round_ = false;
 
-  size_t bytes = step.ops.size() * sizeof(OpProfile);
-  for (const ThreadProfile& thread : step.threads) bytes += thread.laps.size() * sizeof(LapProfile);
-  if (bytes > detail_bytes_) return;
-  detail_bytes_ -= bytes;
-  kept.detail = static_cast<int>(details_.size());
-  StepDetail& detail = details_.emplace_back();
-  detail.ops.assign(step.ops.begin(), step.ops.end());
-  for (const ThreadProfile& thread : step.threads) detail.threads.emplace_back(thread.laps.begin(), thread.laps.end());
+  const bool detailed =
+      ops_.capacity() - ops_.size() >= step.ops.size() && laps_.capacity() - laps_.size() >= n_laps(step);
+  kept.first_op = ops_.size();
+  if (detailed) {
+    kept.n_ops = step.ops.size();
+    ops_.insert(ops_.end(), step.ops.begin(), step.ops.end());
+  }
+  kept.first_thread = threads_.size();
+  for (size_t thread = 0; thread < step.threads.size(); ++thread) {
+    const ThreadProfile& profile = step.threads[thread];
+    threads_.push_back({profile.busy_ns, laps_.size(), detailed ? profile.laps.size() : 0});
+    if (detailed) laps_.insert(laps_.end(), profile.laps.begin(), profile.laps.end());
+    for (const LapProfile& lap : profile.laps) {
+      if (lap.n_pieces == 0) continue;  // the calling thread's alone
+      Work& work = work_[thread][static_cast<size_t>(step.ops[static_cast<size_t>(lap.op)].op)];
+      work.busy_ns += lap.end_ns - lap.begin_ns;
+      work.n_pieces += lap.n_pieces;
+    }
+  }
 }
 
-void Recording::add_program(int64_t detokenize_ns, int64_t callback_ns) noexcept {
+void Recording::add_program(int64_t profiler_ns, int64_t detokenize_ns, int64_t callback_ns) noexcept {
   if (round_ < 0 || steps_.empty()) return;
+  steps_.back().profiler_ns += profiler_ns;
   steps_.back().detokenize_ns += detokenize_ns;
   steps_.back().callback_ns += callback_ns;
+}
+
+std::span<const RecordedThread> Recording::threads(const RecordedStep& step) const noexcept {
+  return std::span(threads_).subspan(step.first_thread, static_cast<size_t>(n_threads_));
+}
+
+std::span<const OpProfile> Recording::ops(const RecordedStep& step) const noexcept {
+  return std::span(ops_).subspan(step.first_op, step.n_ops);
+}
+
+std::span<const LapProfile> Recording::laps(const RecordedThread& thread) const noexcept {
+  return std::span(laps_).subspan(thread.first_lap, thread.n_laps);
 }
 
 }  // namespace decant::profile

@@ -22,8 +22,8 @@ constexpr double kMost = 0.6;  ///< of an excess: one cause explains it
 std::string ms(double ns) { return detail::format("{:.{}f} ms", ns / 1e6, ns < 1e5 ? 3 : ns < 1e6 ? 2 : 1); }
 
 /// " of layer 3", where one layer has most of it.
-std::string layer_of(const StepDetail& detail, Op op, double excess_ns, const Breakdown& typical) {
-  for (const OpProfile& one : detail.ops) {
+std::string layer_of(std::span<const OpProfile> ops, Op op, double excess_ns, const Breakdown& typical) {
+  for (const OpProfile& one : ops) {
     if (one.op != op || one.layer < 0) continue;
     const double usual = typical.layer_work_ns[static_cast<size_t>(one.layer)][static_cast<size_t>(op)];
     if (static_cast<double>(one.end_ns - one.begin_ns - one.wait_ns) - usual >= kMost * excess_ns)
@@ -33,14 +33,16 @@ std::string layer_of(const StepDetail& detail, Op op, double excess_ns, const Br
 }
 
 /// "for thread 1 in ffn_up of layer 3": where the calling thread waited longest, and who was last.
-std::string waited_for(const StepDetail& detail) {
-  const auto longest = std::max_element(detail.ops.begin(), detail.ops.end(),
+std::string waited_for(const Recording& recording, const RecordedStep& step) {
+  const std::span<const OpProfile> ops = recording.ops(step);
+  const auto longest = std::max_element(ops.begin(), ops.end(),
                                         [](const OpProfile& a, const OpProfile& b) { return a.wait_ns < b.wait_ns; });
-  const auto op = static_cast<int>(longest - detail.ops.begin());
+  const auto op = static_cast<int>(longest - ops.begin());
   size_t last = 0;
   int64_t end = -1;
-  for (size_t thread = 1; thread < detail.threads.size(); ++thread)
-    for (const LapProfile& lap : detail.threads[thread])
+  const std::span<const RecordedThread> threads = recording.threads(step);
+  for (size_t thread = 1; thread < threads.size(); ++thread)
+    for (const LapProfile& lap : recording.laps(threads[thread]))
       if (lap.op == op && lap.end_ns > end) {
         end = lap.end_ns;
         last = thread;
@@ -61,6 +63,7 @@ std::vector<Excess> excesses(const RecordedStep& step, const Breakdown& typical,
     add(to_string(static_cast<Op>(op)), static_cast<double>(step.work_ns[op]) - typical.work_ns[op],
         static_cast<Op>(op));
   add("barriers", static_cast<double>(step.wait_ns) - typical.wait_ns);
+  add("profiler", static_cast<double>(step.profiler_ns) - typical.profiler_ns);
   add("detokenize", static_cast<double>(step.detokenize_ns) - typical.detokenize_ns);
   add("callback", static_cast<double>(step.callback_ns) - typical.callback_ns);
   all.push_back({"the program's own loop", outside_ns - named, std::nullopt});
@@ -85,16 +88,18 @@ std::string events_of(const RecordedStep& step, const Breakdown& typical) {
 std::string reason_of(const Recording& recording, const RecordedStep& step, const Breakdown& typical,
                       double excess_ns) {
   if (excess_ns < 0.03 * typical.ns) return "within the usual";
-  const StepDetail* const detail = step.detail < 0 ? nullptr : &recording.details()[static_cast<size_t>(step.detail)];
+  const bool detailed = step.n_ops > 0;
   const std::vector<Excess> all = excesses(step, typical, excess_ns);
   const Excess& first = all.front();
   std::string text;
   if (first.ns >= kMost * excess_ns) {
     if (first.where == "barriers")
-      text = detail::format("{} more of waiting {}", ms(first.ns), detail ? waited_for(*detail) : "for others");
+      text =
+          detail::format("{} more of waiting {}", ms(first.ns), detailed ? waited_for(recording, step) : "for others");
     else
-      text = detail::format("{} more in {}{}", ms(first.ns), first.where,
-                            detail && first.op ? layer_of(*detail, *first.op, first.ns, typical) : std::string());
+      text = detail::format(
+          "{} more in {}{}", ms(first.ns), first.where,
+          detailed && first.op ? layer_of(recording.ops(step), *first.op, first.ns, typical) : std::string());
   } else {
     text = detail::format("slower throughout, by {:.0f} %, most of it in {} and {}", 100.0 * excess_ns / typical.ns,
                           all[0].where, all[1].where);

@@ -14,7 +14,8 @@ size_t kv_bytes_at(Engine& engine, SequenceId sequence, int depth) {
   const std::vector<model::LayerConfig>& layers = impl.model->parts().config.layers;
   size_t bytes = 0;
   for (size_t layer = 0; layer < layers.size(); ++layer)
-    bytes += kv_bytes_before(*impl.cache, found->cache, layers[layer], static_cast<int>(layer), depth, 0);
+    bytes += static_cast<size_t>(tokens_before(layers[layer], depth, 0)) *
+             kv_bytes_of_token(*impl.cache, found->cache, layers[layer], static_cast<int>(layer));
   return bytes;
 }
 

@@ -25,13 +25,13 @@ double op_bandwidth_share(const RunFacts& run, size_t op) {
   return share(share(static_cast<double>(b.bytes[op]), b.work_ns[op]), run.figures.bandwidth_gb_per_s);
 }
 
-/// The operation with the most time that memory doesn't account for.
-size_t costliest(const RunFacts& run) {
+/// The operation with the most time beyond what its bytes take at a rate; 0: with the most time.
+size_t costliest(const RunFacts& run, double gb_per_s) {
   const Breakdown& b = run.breakdown;
   size_t most = 0;
   double most_ns = -1.0;
   for (size_t op = 0; op < kOps; ++op) {
-    const double beyond = b.work_ns[op] - share(static_cast<double>(b.bytes[op]), run.figures.bandwidth_gb_per_s);
+    const double beyond = b.work_ns[op] - share(static_cast<double>(b.bytes[op]), gb_per_s);
     if (beyond <= most_ns) continue;
     most_ns = beyond;
     most = op;
@@ -39,10 +39,10 @@ size_t costliest(const RunFacts& run) {
   return most;
 }
 
-std::string costliest_text(const RunFacts& run) {
-  const size_t op = costliest(run);
+std::string costliest_text(const RunFacts& run, double gb_per_s) {
+  const size_t op = costliest(run, gb_per_s);
   const Breakdown& b = run.breakdown;
-  std::string text = detail::format("{} takes most of that: {:.0f} % of a token", to_string(static_cast<Op>(op)),
+  std::string text = detail::format("{} takes the most: {:.0f} % of a token", to_string(static_cast<Op>(op)),
                                     100.0 * share(b.work_ns[op], b.ns));
   if (b.bytes[op] > 0)
     text += detail::format(", reading at {:.0f} % of memory's rate", 100.0 * op_bandwidth_share(run, op));
@@ -97,12 +97,12 @@ Verdict waiting(const RunFacts& run) {
 }
 
 Verdict in_cache(const RunFacts& run) {
-  return {
-      Bound::cache,
-      {detail::format("A token reads {}, which fits into the processor's cache of {}: memory doesn't bound it.",
-                      megabytes(static_cast<double>(run.figures.bytes)),
-                      megabytes(static_cast<double>(run.last_level_cache))),
-       detail::format("The cores do: arithmetic, and what a layer does one after the other. {}", costliest_text(run))}};
+  return {Bound::cache,
+          {detail::format("A token reads {}, which fits into the processor's cache of {}: memory doesn't bound it.",
+                          megabytes(static_cast<double>(run.figures.bytes)),
+                          megabytes(static_cast<double>(run.last_level_cache))),
+           detail::format("The cores do: arithmetic, and what a layer does one after the other. {}",
+                          costliest_text(run, 0.0))}};
 }
 
 Verdict memory(const RunFacts& run) {
@@ -118,7 +118,7 @@ Verdict memory(const RunFacts& run) {
 Verdict arithmetic(const RunFacts& run) {
   return {Bound::arithmetic,
           {detail::format("The cores bound it: a token takes {:.0f} % of what memory could deliver meanwhile. {}",
-                          100.0 * run.figures.bandwidth_share, costliest_text(run)),
+                          100.0 * run.figures.bandwidth_share, costliest_text(run, run.figures.bandwidth_gb_per_s)),
            "More threads, where there are cores for them, or a CPU with wider vectors would make it faster."}};
 }
 
