@@ -53,7 +53,7 @@ Status ModelBench::open() {
   return {};
 }
 
-Result<std::unique_ptr<Engine>> ModelBench::engine(int n_ctx, int n_sequences) const {
+Result<std::unique_ptr<Engine>> ModelBench::engine(int n_ctx, int n_sequences, StepObserver on_step) const {
   EngineOptions options;
   options.n_threads = n_threads_;
   options.pin_threads = pin_threads_;
@@ -63,6 +63,7 @@ Result<std::unique_ptr<Engine>> ModelBench::engine(int n_ctx, int n_sequences) c
   options.cache.k_type = k_type_;
   options.cache.v_type = v_type_;
   options.cache.prefix_bytes = 0;
+  options.on_step = std::move(on_step);
   return Engine::create(model_, options);
 }
 

@@ -32,7 +32,7 @@ class ModelBench {
 
   Status open();
   /// An engine for `n_sequences` sequences of up to n_ctx tokens.
-  Result<std::unique_ptr<Engine>> engine(int n_ctx, int n_sequences = 1) const;
+  Result<std::unique_ptr<Engine>> engine(int n_ctx, int n_sequences = 1, StepObserver on_step = {}) const;
 
   /// Opens the model and hands an engine with room for what `task` needs of n_sequences to `body`, with what measures
   /// memory. Sets the task's rounds.

@@ -82,6 +82,11 @@ void Arguments::texts(const std::string& names, const std::string& type, std::ve
       ->allow_extra_args(false);
 }
 
+void Arguments::pair(const std::string& names, const std::string& type, std::vector<std::string>& out,
+                     const std::string& help) {
+  app_->add_option(names, out, help)->type_name(type)->expected(2);
+}
+
 void Arguments::integer(const std::string& names, std::optional<int>& out, int low, int high, const std::string& help) {
   option(
       names, "N",

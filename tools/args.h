@@ -43,6 +43,8 @@ class Arguments {
   void text(const std::string& names, const std::string& type, std::optional<std::string>& out,
             const std::string& help);
   void texts(const std::string& names, const std::string& type, std::vector<std::string>& out, const std::string& help);
+  /// Two values, neither empty.
+  void pair(const std::string& names, const std::string& type, std::vector<std::string>& out, const std::string& help);
   void integer(const std::string& names, std::optional<int>& out, int low, int high, const std::string& help);
   void number(const std::string& names, std::optional<float>& out, Range range, const std::string& help);
   void ids(const std::string& names, std::optional<std::vector<int32_t>>& out, const std::string& help);

@@ -3,22 +3,52 @@
 
 #include <cstddef>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "decant/engine.h"
 #include "decant/model.h"
 
+#include "engine/profile/breakdown.h"
 #include "engine/profile/machine.h"
 #include "engine/profile/measure.h"
+#include "engine/profile/perf_counters.h"
+#include "engine/profile/verdict.h"
 
 namespace decant::tools {
 
+/// What was measured of a prompt.
+struct PrefillReport {
+  int n_tokens = 0;
+  profile::Timings timings;
+  std::vector<double> tokenize_seconds;  ///< a round
+  profile::Recording steps;
+  std::vector<profile::Sample> samples;  ///< a round each
+  profile::Breakdown breakdown;
+
+  double seconds() const { return profile::quantile(timings.seconds, 0.5); }
+  double tokens_per_s() const { return n_tokens / seconds(); }
+  /// Time to first token of each round, milliseconds.
+  std::vector<double> ttft_ms() const;
+};
+
 /// One thread count and depth, measured.
 struct ProfileRun {
-  int n_threads = 0;
-  int depth = 0;
-  int n_prefill_tokens = 0;  ///< 0: none was measured
-  profile::Timings decode, prefill;
+  profile::RunFacts facts;  ///< figures and breakdown of decoding
+  int n_rounds = 0;
+  profile::Timings timings;
+  profile::Recording steps;
+  std::vector<profile::Sample> samples;  ///< a token each
+  std::vector<profile::SlowToken> slowest;
+  profile::Verdict verdict;
+  profile::CounterValues counters;  ///< a token
+  std::optional<PrefillReport> prefill;
+};
+
+struct MemoryOwner {
+  std::string owner;
+  size_t bytes = 0;
 };
 
 /// All that `decant profile` found out.
@@ -26,17 +56,30 @@ struct ProfileReport {
   profile::Machine machine;
   ModelInfo model;
   std::string k_type, v_type, isa, numerics;
+  bool pin_threads = false;
+  int n_prompt_tokens = 0, n_tokens = 0, n_rounds = 0;
   size_t weight_bytes = 0;  ///< of the file, that a token reads
   LoadTimes load_times;
-  double load_seconds = 0.0;         ///< of Model::open
+  profile::LoadFacts load;           ///< load.seconds: of Model::open
   double first_token_seconds = 0.0;  ///< from the start of loading
+  bool counters_wanted = false;
+  std::string counters_note;  ///< why counters are missing
+  std::vector<MemoryOwner> memory;
   std::vector<ProfileRun> runs;
+  std::vector<std::string> verdict;
 };
 
-/// Fields keep their names from version to version; "version" rises where one changes its meaning.
+/// profile.schema.json describes it. Fields keep their names from version to version; "version" rises where one changes
+/// its meaning.
 nlohmann::ordered_json profile_json(const ProfileReport& report);
 
-/// For people, 100 columns wide.
-std::string profile_table(const ProfileReport& report);
+/// One line a run, after a line of names.
+std::string profile_csv(const ProfileReport& report);
+
+/// For people, 100 columns wide. bold: for a terminal, with its escape sequences.
+std::string profile_table(const ProfileReport& report, bool bold);
+
+/// Chrome trace events, as Perfetto opens them: a process for each thread count, a lane for each thread.
+std::string profile_trace(const ProfileReport& report);
 
 }  // namespace decant::tools
