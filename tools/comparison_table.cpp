@@ -74,12 +74,15 @@ std::string operation_line(const Json& op) {
   return line + "\n";
 }
 
+std::string run_name(const Json& run) {
+  const int threads = run["threads"].get<int>();
+  return detail::format("{} thread{}, depth {}", threads, threads == 1 ? "" : "s", run["depth"].get<int>());
+}
+
 std::string places(const char* what, const Json& runs) {
   std::string text;
-  for (const Json& run : runs)
-    text += detail::format("{}{} at depth {}", text.empty() ? "" : ", ", run["threads"].get<int>(),
-                           run["depth"].get<int>());
-  return text.empty() ? text : wrapped(detail::format("only in {}: ", what), "threads " + text);
+  for (const Json& run : runs) text += (text.empty() ? "" : "; ") + run_name(run);
+  return text.empty() ? text : wrapped(detail::format("only in {}: ", what), text);
 }
 
 }  // namespace
@@ -92,8 +95,7 @@ std::string comparison_table(const Json& comparison) {
   if (!comparison["notes"].empty()) text += "\n";
   for (const Json& note : comparison["notes"]) text += wrapped("- ", note.get<std::string>());
   for (const Json& run : comparison["runs"]) {
-    const int threads = run["threads"].get<int>();
-    text += detail::format("\n{} thread{}, depth {}\n", threads, threads == 1 ? "" : "s", run["depth"].get<int>());
+    text += detail::format("\n{}\n", run_name(run));
     for (const Json& figure : run["figures"])
       text += wrapped(detail::format("  {:<18}", label(figure["name"].get_ref<const std::string&>())),
                       figure["text"].get<std::string>());

@@ -35,9 +35,10 @@ struct Unit {
   double scale = 1.0;  ///< to what people read
 };
 
-/// Three digits that count, without an exponent where people can do without.
+/// Three digits or more that count, without an exponent where people can do without.
 std::string digits(double value) {
-  return value >= 999.5 ? detail::format("{:.0f}", value) : detail::format("{:#.3g}", value);
+  if (value < 0.9995) return detail::format("{:#.3g}", value);
+  return detail::format("{:.{}f}", value, value < 9.995 ? 2 : value < 999.95 ? 1 : 0);
 }
 
 /// A change of a share p: "8.5", "0.42".

@@ -224,7 +224,7 @@ TEST_CASE("comparison_table: fits 100 columns and says what the comparison says"
   CHECK(has(table, "1 thread, depth 0\n"));
   CHECK(has(table, "% faster ("));
   CHECK(has(table, "share of memory's"));
-  CHECK(has(table, "only in A: threads 64 at depth 131072\n"));
+  CHECK(has(table, "only in A: 64 threads, depth 131072\n"));
   CHECK(has(table, "ffn_up"));
 }
 
