@@ -232,9 +232,10 @@ def mutations(report):
         mutant = copy.deepcopy(report)
         at(mutant, path)["unknown"] = 1
         yield f"{name}/unknown, which is no field", mutant
-    for path, value in ((("version",), 2), (("runs",), []), (("runs", 0, "itl_ms", 0), "7"), (("runs", 0, "threads"), 1.5),
-                        (("runs", 0, "token", "ms_p50"), -1.0), (("runs", 0, "verdict", "bound"), "weather"),
-                        (("load", "cached_share"), 1.5), (("runs", 0, "layers", "ns", 0, 0), None)):
+    for path, value in ((("version",), 2), (("runs",), []), (("runs", 0, "itl_ms", 0), "7"),
+                        (("runs", 0, "threads"), 1.5), (("runs", 0, "token", "ms_p50"), -1.0),
+                        (("runs", 0, "verdict", "bound"), "weather"), (("load", "cached_share"), 1.5),
+                        (("runs", 0, "layers", "ns", 0, 0), None)):
         mutant = copy.deepcopy(report)
         at(mutant, path[:-1])[path[-1]] = value
         yield "/".join(str(part) for part in path) + f" = {value}", mutant
