@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-const SPACE = "\u00a0";  // between a number and its unit
-const NONE = "–";
+const SPACE = '\u00a0';  // between a number and its unit
+const NONE = '–';
 
 const formats = new Map();
 
 function fixed(value, digits) {
   if (!Number.isFinite(value)) return NONE;
   if (!formats.has(digits)) {
-    formats.set(digits, new Intl.NumberFormat("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
+    formats.set(digits, new Intl.NumberFormat('en', {minimumFractionDigits: digits, maximumFractionDigits: digits}));
   }
-  return formats.get(digits).format(value);
+  const text = formats.get(digits).format(value);
+  return /^-[0.]*$/.test(text) ? text.slice(1) : text.replace('-', '−');
 }
 
 // Decimals that show three digits of the value.
@@ -22,27 +23,25 @@ const withUnit = (text, unit) => (text === NONE ? NONE : text + SPACE + unit);
 function duration(ms) {
   if (!Number.isFinite(ms)) return NONE;
   const size = Math.abs(ms);
-  if (size >= 1000) return withUnit(short(ms / 1000), "s");
-  if (size >= 0.1 || size === 0) return withUnit(short(ms), "ms");
-  if (size >= 0.0001) return withUnit(short(ms * 1000), "µs");
-  return withUnit(short(ms * 1e6), "ns");
+  if (size >= 1000) return withUnit(short(ms / 1000), 's');
+  if (size >= 0.1 || size === 0) return withUnit(short(ms), 'ms');
+  if (size >= 0.0001) return withUnit(short(ms * 1000), 'µs');
+  return withUnit(short(ms * 1e6), 'ns');
 }
 
-const milliseconds = (ms) => withUnit(fixed(ms, 3), "ms");
+const milliseconds = (ms) => withUnit(fixed(ms, 3), 'ms');
 
 function bytes(value) {
   if (!Number.isFinite(value)) return NONE;
-  for (const [size, unit] of [[1e12, "TB"], [1e9, "GB"], [1e6, "MB"], [1e3, "kB"]])
+  for (const [size, unit] of [[1e12, 'TB'], [1e9, 'GB'], [1e6, 'MB'], [1e3, 'kB']])
     if (Math.abs(value) >= size) return withUnit(short(value / size), unit);
-  return withUnit(whole(value), "B");
+  return withUnit(whole(value), 'B');
 }
 
-const percent = (share, digits = 1) => (Number.isFinite(share) ? withUnit(fixed(100 * share, digits), "%") : NONE);
-const rate = (value) => withUnit(short(value), "GB/s");
+const percent = (share, digits = 1) => (Number.isFinite(share) ? withUnit(fixed(100 * share, digits), '%') : NONE);
+const rate = (value) => withUnit(short(value), 'GB/s');
 
-function plural(count, noun) {
-  return `${whole(count)} ${noun}${count === 1 ? "" : "s"}`;
-}
+function plural(count, noun) { return `${whole(count)} ${noun}${count === 1 ? '' : 's'}`; }
 
 // Round values from low to high, about `count` of them: steps of 1, 2 or 5.
 function ticks(low, high, count, leastStep = 0) {
@@ -64,7 +63,7 @@ const tickText = (values) => {
 
 // The end of an axis from zero: the next tick above what it must hold.
 function roundUp(high, count) {
-  const { step } = ticks(0, high, count);
+  const {step} = ticks(0, high, count);
   return step ? Math.ceil(high / step - 1e-9) * step : 1;
 }
 
