@@ -8,6 +8,8 @@ decant_root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 
 decant_packages=(g++ cmake ninja-build pkg-config libspdlog-dev doctest-dev libbenchmark-dev libdnnl-dev libcli11-dev
                  nlohmann-json3-dev libpcre2-dev libutf8proc-dev libxxhash-dev)
+# What a few tests use besides; without them those tests are skipped.
+decant_test_packages=(chromium chromium-driver python3-selenium python3-jsonschema)
 
 say() { printf 'decant: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }
@@ -15,12 +17,12 @@ die() { say "$@"; exit 1; }
 # version_at_least FOUND WANTED
 version_at_least() { [[ $(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1) == "$2" ]]; }
 
-# Debian, Ubuntu and their relatives: the packages that are missing.
+# missing_packages PACKAGE...: Debian, Ubuntu and their relatives: those that aren't installed.
 missing_packages() {
   local installed package
-  installed=" $(dpkg-query -W -f='${db:Status-Status}:${Package}\n' "${decant_packages[@]}" 2>/dev/null \
+  installed=" $(dpkg-query -W -f='${db:Status-Status}:${Package}\n' "$@" 2>/dev/null \
                 | sed -n 's/^installed://p' | tr '\n' ' ' || true)"  # it fails for a package that it never heard of
-  for package in "${decant_packages[@]}"; do
+  for package in "$@"; do
     [[ $installed == *" $package "* ]] || printf '%s\n' "$package"
   done
 }
@@ -64,7 +66,7 @@ missing_pieces() {
 ensure_packages() {
   local -a missing as_root=()
   if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
-    mapfile -t missing < <(missing_packages)
+    mapfile -t missing < <(missing_packages "${decant_packages[@]}")
     ((${#missing[@]})) || return 0
     if ((EUID != 0)); then
       if command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [[ -t 2 && -r /dev/tty ]]; }; then
@@ -87,6 +89,39 @@ ensure_packages() {
     rm -f "$log"
   fi
   missing_or_die
+}
+
+# Installs what only some tests use, where that is possible without asking. It never ends the caller, and doesn't try
+# again what failed once with this list.
+ensure_test_packages() {
+  local package log
+  local -a missing=() lacking=() as_root=()
+  local stamp=$decant_root/build/.lacks-test-packages
+  if command -v apt-get >/dev/null && command -v dpkg-query >/dev/null; then
+    mapfile -t missing < <(missing_packages "${decant_test_packages[@]}")
+    if ((${#missing[@]} == 0)); then return 0; fi
+    if ((EUID != 0)); then as_root=(sudo -n); fi
+    if [[ $stamp -nt ${BASH_SOURCE[0]} ]] || { ((EUID != 0)) && ! sudo -n true 2>/dev/null; }; then
+      lacking=("${missing[@]}")
+    else
+      say "installing ${missing[*]} (for some tests only)"
+      log=$(mktemp) || return 0
+      local -a apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq
+                    -o Acquire::Retries=1 -o Acquire::http::Timeout=20 -o Acquire::https::Timeout=20)
+      "${apt[@]}" update </dev/null >"$log" 2>&1 || true
+      for package in "${missing[@]}"; do  # one by one: not every release has all of them
+        "${apt[@]}" install -y --no-install-recommends "$package" </dev/null >>"$log" 2>&1 || lacking+=("$package")
+      done
+      if ((${#lacking[@]})); then
+        grep '^E:' "$log" | tail -n 5 >&2 || true
+        : 2>/dev/null >"$stamp" || true
+      fi
+      rm -f "$log"
+    fi
+  else
+    lacking=("${decant_test_packages[@]}")
+  fi
+  if ((${#lacking[@]})); then say "without ${lacking[*]} the tests that use them are skipped"; fi
 }
 
 missing_or_die() {

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # tools/test.sh [--sanitize] [CTEST-OPTION...]: builds everything and runs every test, after the same set-up as run.sh.
+# Packages that only some tests use are installed where that needs no password; without them those tests are skipped.
 # With --sanitize, or where CI=true, the tests that are not labelled slow run a second time under ASan and UBSan.
 set -euo pipefail
 source "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
@@ -20,6 +21,7 @@ run_tests() {
 
 lock_build
 build release
+ensure_test_packages || true
 unlock_build
 run_tests release "$@"
 
