@@ -229,6 +229,7 @@ function latencySection(all) {
            }] :
                                                 []),
   ]);
+  if (roundOf(drawn[0], total - 1)[0] > 0) legend.push({swatch: 'line round', text: 'a round ends'});
   if (drawn.some(({slow}) => slow.length > 0)) legend.push({swatch: 'dot slow', text: 'the slowest, numbered'});
   const said = drawn.map((series) => of(series, latencySummary(series)));
   const summary = said.join(' ');

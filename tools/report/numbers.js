@@ -38,6 +38,10 @@ function bytes(value) {
   return withUnit(whole(value), 'B');
 }
 
+// Sizes of caches are powers of two.
+const cacheSize = (value) =>
+    (value >= 2 ** 20 ? withUnit(short(value / 2 ** 20), 'MiB') : withUnit(short(value / 1024), 'KiB'));
+
 const percent = (share, digits = 1) => (Number.isFinite(share) ? withUnit(fixed(100 * share, digits), '%') : NONE);
 const rate = (value) => withUnit(short(value), 'GB/s');
 

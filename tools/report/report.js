@@ -19,8 +19,8 @@ function factsOf({report}) {
   const joined = (...parts) => parts.filter(Boolean).join(', ');
   const count = (value, noun) => (value > 0 ? plural(value, noun) : '');
   const caches = list(machine.caches)
-                     .filter((cache) => isObject(cache) && cache.type !== 'instruction')
-                     .map((cache) => `L${cache.level} ${bytes(cache.size_bytes)}`)
+                     .filter((cache) => isObject(cache) && String(cache.type).toLowerCase() !== 'instruction')
+                     .map((cache) => `L${cache.level} ${cacheSize(cache.size_bytes)}`)
                      .join(', ');
   const heads = model.n_heads > 0 ? `${whole(model.n_heads)} heads, ${whole(model.n_kv_heads)} of keys and values` : '';
   return [

@@ -165,6 +165,17 @@ class ReportTest(unittest.TestCase):
         summary = words(self.one("#latency svg").get_attribute("aria-label"))
         self.assertIn(f"the median is {self.run_of(1, 0)['token']['ms_p50']:.2f} ms", summary)
 
+    def test_memory_and_median_lines_stand_where_their_figures_say(self):
+        run = self.run_of(1, 0)
+        memory = run["token"]["bytes"] / run["bandwidth_gb_per_s"] / 1e6
+        self.assertIn(f"memory alone {memory:.2f} ms", self.text("#latency .legend"))
+        y = {name: float(self.one(f"#latency line.{name}").get_attribute("y1")) for name in ("memory", "median", "base")}
+        shares = (y["base"] - y["memory"]) / (y["base"] - y["median"])
+        self.assertAlmostEqual(shares, memory / run["token"]["ms_p50"], delta=0.01)
+        self.assertEqual(self.count("#contexts path.line.memory"), 2, "one for each count of threads")
+        self.assertEqual(self.count("#contexts path.point"), len(self.report["runs"]))
+        self.assertEqual(self.count("#contexts path.point.chosen"), 1)
+
     def test_axes_have_round_ticks_and_units(self):
         for chart in ("latency", "distribution", "layers-a", "contexts", "timeline"):
             labels = Page.js("return [...document.querySelectorAll(arguments[0])].map((t) => t.textContent)", f"#{chart} .axis text")
@@ -320,7 +331,12 @@ class ReportTest(unittest.TestCase):
         run = self.run_of(1, 0)
         latency = self.rows("latency-table-a")
         self.assertEqual([row[-1] for row in latency[1:]], [fixed(ms, 3) for ms in run["itl_ms"]])
-        self.assertEqual(sum(int(row[1]) for row in self.rows("distribution-table")[1:]), len(run["itl_ms"]))
+        bins = self.rows("distribution-table")[1:]
+        self.assertGreater(len(bins), 5)
+        for row in bins[:-1]:
+            low, high = (float(word) for word in row[0].split(" ms")[0].split(" to "))
+            self.assertEqual(int(row[1]), sum(low <= ms < high for ms in run["itl_ms"]))
+        self.assertEqual(sum(int(row[1]) for row in bins), len(run["itl_ms"]))
         layers = self.rows("layers-table-a")
         self.assertEqual(layers[1][1:-1], [fixed(ns / 1000, 1) for ns in run["layers"]["ns"][0]])
         runs = self.rows("runs-table")
@@ -460,10 +476,9 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(self.count("h1"), 1)
         for missing_part in ("token", "layers", "timeline", "itl_ms", "slowest", "histogram", "workers", "events", "verdict", "prefill", "ttft", "ops", "other"):
             with self.subTest(missing_part):
-                report = copy.deepcopy(self.report)
-                for run in report["runs"]:
-                    run[missing_part] = None
-                Page.show(Page.make("lacks", report, self.report, self.comparison))
+                report = sample.report(threads=(1,), depths=(0,), n_layers=4)
+                report["runs"][0][missing_part] = None
+                Page.show(Page.make("lacks", report, report, self.comparison))
                 self.assertGreater(self.count("figure"), 3)
 
     def test_a_long_run_stays_quick_and_says_how_it_is_drawn(self):
@@ -478,6 +493,12 @@ class ReportTest(unittest.TestCase):
         self.assertGreater(last, 5)
         part = itl[first:last + 1]
         self.assertIn(f"{min(part):.3f} to {max(part):.3f} ms", self.tip())
+        column = self.one("#latency path.range").get_attribute("d").split("M")[1]
+        low, high = float(column.split(" ")[1].split("V")[0]) - 0.5, float(column.split("V")[1]) + 0.5
+        base, median = (float(self.one(f"#latency line.{name}").get_attribute("y1")) for name in ("base", "median"))
+        per_ms = (base - median) / report["runs"][0]["token"]["ms_p50"]
+        self.assertAlmostEqual(base - low, per_ms * min(part), delta=1)
+        self.assertAlmostEqual(base - high, per_ms * max(part), delta=1)
         rows = self.rows("latency-table-a")
         self.assertEqual(sum(int(row[1]) for row in rows[1:]), 10000)
         self.assertEqual(max(float(row[-1]) for row in rows[1:]), round(max(itl), 3))
