@@ -39,8 +39,10 @@ function bytes(value) {
 }
 
 // Sizes of caches are powers of two.
-const cacheSize = (value) =>
-    (value >= 2 ** 20 ? withUnit(short(value / 2 ** 20), 'MiB') : withUnit(short(value / 1024), 'KiB'));
+function cacheSize(value) {
+  const [size, unit] = value >= 2 ** 20 ? [2 ** 20, 'MiB'] : [1024, 'KiB'];
+  return withUnit(fixed(value / size, value % size === 0 ? 0 : 1), unit);
+}
 
 const percent = (share, digits = 1) => (Number.isFinite(share) ? withUnit(fixed(100 * share, digits), '%') : NONE);
 const rate = (value) => withUnit(short(value), 'GB/s');

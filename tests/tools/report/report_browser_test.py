@@ -153,6 +153,14 @@ class ReportTest(unittest.TestCase):
     def run_of(self, threads, depth, report=None):
         return next(run for run in (report or self.report)["runs"] if (run["threads"], run["depth"]) == (threads, depth))
 
+    def test_sample_data_follows_the_schema(self):
+        try:
+            import jsonschema
+        except ImportError:
+            self.skipTest("jsonschema for Python is missing (Debian: python3-jsonschema)")
+        schema = pathlib.Path(__file__).parents[3] / "tools" / "profile.schema.json"
+        jsonschema.validate(self.report, json.loads(schema.read_text(encoding="utf-8")))
+
     def test_every_chart_is_there_and_says_what_it_shows(self):
         for chart in ("latency", "distribution", "layers-a", "contexts", "timeline", "memory", "first-token", "load"):
             with self.subTest(chart):
@@ -189,6 +197,7 @@ class ReportTest(unittest.TestCase):
         self.assertEqual(self.text("h1"), self.report["model"]["name"])
         self.assertIn(words(self.report["verdict"][0]), self.text(".head .verdict"))
         self.assertIn(self.report["machine"]["cpu"], self.text(".facts"))
+        self.assertIn("L1 32 KiB, L2 1 MiB, L3 32 MiB", self.text(".facts"))
         self.assertIn(words(self.run_of(1, 0)["verdict"]["text"][1]), self.text("#run > .verdict"))
         self.assertIn(words(self.run_of(1, 0)["slowest"][2]["reason"]), self.text(".slowest"))
 
