@@ -61,7 +61,7 @@ Json sample_run(const SampleRun& s, int n_tokens, int repeat) {
   const Json workers = Json::array(
       {{{"thread", 0}, {"busy_ns", 9e5 * median}, {"wait_ns", 1e5 * median}, {"pieces", 8.5}, {"pace", 1.0}}});
   run["prefill"] = {{"n_tokens", 16}, {"seconds", 0.02 * median}, {"tokens_per_s", 16 / 0.02 / median},
-                    {"ops", ops},     {"other", other},           {"threads", workers}};
+                    {"ops", ops},     {"other", other},           {"workers", workers}};
   run["ttft"] = {{"ms_p50", first[0]}, {"tokenize_ms", 0.1}, {"prefill_ms", 19.0}, {"sample_ms", 0.2}};
   run["bandwidth_gb_per_s"] = s.gb_per_s;
   run["ops"] = ops;

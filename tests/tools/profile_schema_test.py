@@ -153,7 +153,7 @@ def sample_run(threads, depth):
                   "ms_max": ordered[-1], "ms_typical": typical, "bytes": total, "gb_per_s": total / p50 / 1e6,
                   "bandwidth_share": total / p50 / 1e6 / bandwidth, "tokens_per_s": 1e3 / p50},
         "prefill": {"n_tokens": PROMPT_TOKENS, "seconds": 0.004, "tokens_per_s": PROMPT_TOKENS / 0.004,
-                    "ops": ops, "other": other, "threads": workers},
+                    "ops": ops, "other": other, "workers": workers},
         "ttft": {"ms_p50": 4.5, "tokenize_ms": 0.1, "prefill_ms": 4.0, "sample_ms": 0.4},
         "bandwidth_gb_per_s": bandwidth,
         "ops": ops,

@@ -55,6 +55,7 @@ const OTHERS = {
   schedule: 'decides which sequences advance',
   sample: 'picks the token out of the logits',
   commit: 'settles the step and its cache',
+  profiler: 'takes down where the time went',
   detokenize: 'makes text of the token',
   callback: 'the program\'s own code, called with the token',
 };

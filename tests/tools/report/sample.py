@@ -106,7 +106,7 @@ def run(rng, threads, depth, n_tokens, repeat, n_layers, pace):
                   "ms_p999": quantile(itl, .999), "ms_max": max(itl), "ms_typical": typical, "bytes": read,
                   "gb_per_s": rate, "bandwidth_share": rate / bandwidth, "tokens_per_s": 1000 * len(itl) / sum(itl)},
         "prefill": {"n_tokens": n_prompt, "seconds": prefill_ms / 1000, "tokens_per_s": n_prompt / prefill_ms * 1000,
-                    "ops": prefill_ops, "other": prefill_other, "threads": []},
+                    "ops": prefill_ops, "other": prefill_other, "workers": []},
         "ttft": {"ms_p50": quantile(ttft, .5), "tokenize_ms": .8, "prefill_ms": prefill_ms, "sample_ms": .45},
         "bandwidth_gb_per_s": bandwidth, "ops": ops, "other": other,
         "workers": [{"thread": t, "busy_ns": typical * 1e6 - wait * (1 + t), "wait_ns": wait * (1 + t),
