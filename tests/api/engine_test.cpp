@@ -6,6 +6,8 @@
 
 #include <doctest/doctest.h>
 
+#include "decant/profile.h"
+
 #include "engine/engine_impl.h"
 #include "tests/support/decode.h"
 #include "tests/support/failing_new.h"
@@ -49,12 +51,14 @@ std::map<SequenceId, std::vector<int32_t>> run(Engine& engine) {
 
 }  // namespace
 
-TEST_CASE("engine: a decode step calls no allocator") {
+TEST_CASE("engine: a decode step calls no allocator, observed or not") {
   for (const char* const name :
        {"models/llama-gqa", "models/mistral", "gguf/llama-gqa-q8_0.gguf", "gguf/llama-kmix.gguf"}) {
     CAPTURE(name);
     EngineOptions options = small_options();
     options.cache.prefix_bytes = 0;  // a model with windows notes prefixes as it goes
+    int n_told = 0;
+    options.on_step = [&n_told](const StepProfile&) { ++n_told; };
     const std::unique_ptr<Engine> engine = must(Engine::create(open_model(fixture(name)), options));
     Request sampled = request_of({1, 2, 3}, 200);
     sampled.sampling = {};
@@ -72,6 +76,7 @@ TEST_CASE("engine: a decode step calls no allocator") {
       REQUIRE(report.ok());
     }
     CHECK(n_allocations() == before);
+    CHECK(n_told == 103);
   }
 }
 
