@@ -287,7 +287,7 @@ Status Measuring::one_run(Engine& engine, profile::ReadBandwidth& memory, const 
   if (counters != nullptr) {
     task.begin_round = [&, begin = task.begin_round](int round) {
       begin(round);
-      n_left = task.n_tokens;
+      n_left = round < 0 ? 0 : task.n_tokens;
       before = counters->read();
     };
     task.consume = [&, consume = task.consume](const StepReport& report) {

@@ -81,11 +81,12 @@ class Table {
     if (run.prefill) {
       const PrefillReport& p = *run.prefill;
       const double sample_ms = p.breakdown.work_ns[static_cast<size_t>(Op::sample)] / 1e6;
-      text_ += detail::format(
-          "  first token  {} ms after a prompt of {}: tokenize {}, prefill {} ({:.1f} tokens/s), sample {}\n",
-          ms_text(profile::quantile(p.ttft_ms(), 0.5)), p.n_tokens,
-          ms_text(profile::quantile(p.tokenize_seconds, 0.5) * 1e3), ms_text(p.seconds() * 1e3 - sample_ms),
-          p.tokens_per_s(), ms_text(sample_ms));
+      text_ +=
+          wrapped("  first token  ",
+                  detail::format("{} ms after a prompt of {}: tokenize {}, prefill {} ({:.1f} tokens/s), sample {}",
+                                 ms_text(profile::quantile(p.ttft_ms(), 0.5)), p.n_tokens,
+                                 ms_text(profile::quantile(p.tokenize_seconds, 0.5) * 1e3),
+                                 ms_text(p.seconds() * 1e3 - sample_ms), p.tokens_per_s(), ms_text(sample_ms)));
     }
     text_ += detail::format("  next tokens  p50 {}   p90 {}   p99 {}   p99.9 {}   max {} ms   {:.1f} tokens/s\n",
                             ms_text(f.ms_p50), ms_text(f.ms_p90), ms_text(f.ms_p99), ms_text(f.ms_p999),
@@ -139,10 +140,11 @@ class Table {
           i, ms_text(w.busy_ns / 1e6), ms_text(w.wait_ns / 1e6), 100.0 * share(w.wait_ns, w.busy_ns + w.wait_ns),
           w.n_pieces, 100.0 * w.pace);
     }
-    text_ += detail::format(
-        "  the process  {:.2f} page faults a token ({:.2f} from the disk), {:.2f} context switches, {:.2f} "
-        "involuntary\n",
-        b.n_page_faults + b.n_major_page_faults, b.n_major_page_faults, b.n_context_switches, b.n_involuntary_switches);
+    text_ += wrapped("  events       ",
+                     detail::format("a token: {:.2f} page faults, {:.2f} of them from the disk; threads slept {:.2f} "
+                                    "times, and lost their CPU {:.2f} times",
+                                    b.n_page_faults + b.n_major_page_faults, b.n_major_page_faults,
+                                    b.n_context_switches, b.n_involuntary_switches));
   }
 
   void slowest(const ProfileRun& run) {
