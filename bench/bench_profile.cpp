@@ -17,28 +17,24 @@ int main(int argc, char** argv) {
     profile::Recording recording;
     const std::array<StepObserver, 3> observers = {StepObserver(), [](const StepProfile&) {},
                                                    [&](const StepProfile& step) { recording.add(step); }};
-    std::array<std::unique_ptr<Engine>, 3> engines;
-    for (size_t i = 0; i < observers.size(); ++i) {
-      Result<std::unique_ptr<Engine>> made = bench.engine(task.depth + task.n_tokens + 1, 1, observers[i]);
-      if (!made) return made.error();
-      engines[i] = std::move(*made);
-    }
     Result<profile::ReadBandwidth> memory = profile::ReadBandwidth::create();
     if (!memory) return memory.error();
     task.n_rounds = 1;
-    // A round of each, one after the other, so that a drifting machine drifts under all of them; what a round's tokens
-    // cost beside those of the round before it without an observer.
-    std::array<std::vector<double>, 3> ms;
-    std::array<std::vector<double>, 3> cost;
+    task.begin_round = [&](int round) { recording.begin_round(round); };
+    // A round of each, in turn, so that a drifting machine drifts under all of them; by engines of their own each time,
+    // since it matters where memory happens to lie. What counts is a round beside the one without an observer.
+    std::array<std::vector<double>, 3> ms, cost;
     for (int round = 0; round < bench.n_rounds(); ++round) {
-      recording = profile::Recording(static_cast<size_t>(task.n_tokens) + 2, size_t{64} << 20);
-      recording.begin_round(0);
-      for (size_t i = 0; i < engines.size(); ++i) {
-        const Result<profile::Timings> timings = profile::measure_decode(*engines[i], *memory, task);
+      recording = profile::Recording(static_cast<size_t>(task.n_tokens), size_t{64} << 20);
+      for (size_t i = 0; i < observers.size(); ++i) {
+        const size_t which = (i + static_cast<size_t>(round)) % observers.size();
+        Result<std::unique_ptr<Engine>> engine = bench.engine(task.depth + task.n_tokens + 1, 1, observers[which]);
+        if (!engine) return engine.error();
+        const Result<profile::Timings> timings = profile::measure_decode(**engine, *memory, task);
         if (!timings) return timings.error();
-        ms[i].push_back(profile::quantile(timings->seconds, 0.5) * 1e3);
-        cost[i].push_back(ms[i].back() / ms[0].back() - 1.0);
+        ms[which].push_back(profile::quantile(timings->seconds, 0.5) * 1e3);
       }
+      for (size_t i = 0; i < observers.size(); ++i) cost[i].push_back(ms[i].back() / ms[0].back() - 1.0);
     }
     bench::Json line = bench.line();
     line["depth"] = task.depth;
