@@ -224,6 +224,7 @@ function startSection(all) {
                      id: 'prefill-table',
                      caption: of(prompts[0], caption),
                      wholeName: 'prompt',
+                     bandwidth: prompts[0].run.bandwidth_gb_per_s,
                      ops: partsOf(prompts[0].run.prefill.ops),
                      other: partsOf(prompts[0].run.prefill.other),
                      ms: 0

@@ -121,8 +121,9 @@ function contextsSection(chosen) {
     legend: [
       ...lines.map(
           (line) => ({swatch: `line thick mark${line.mark % 4} ${line.colour}`, text: `${line.name}, median`})),
-      ...lines.filter(({points}) => points.some(({memory}) => Number.isFinite(memory)))
-          .map((line) => ({swatch: `line memory ${line.colour}`, text: `${line.name}, what memory allows`}))
+      ...(lines.some(({points}) => points.some(({memory}) => Number.isFinite(memory))) ?
+              [{swatch: 'line memory plain', text: 'dashed: what memory allows'}] :
+              []),
     ],
     note: 'The larger mark is the run that is shown.',
     height: (width) => (width < 600 ? 260 : 320),

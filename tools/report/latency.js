@@ -230,7 +230,10 @@ function latencySection(all) {
                                                 []),
   ]);
   if (roundOf(drawn[0], total - 1)[0] > 0) legend.push({swatch: 'line round', text: 'a round ends'});
-  if (drawn.some(({slow}) => slow.length > 0)) legend.push({swatch: 'dot slow', text: 'the slowest, numbered'});
+  for (const series of drawn) {
+    if (series.slow.length === 0) continue;
+    legend.push({swatch: `dot ${comparing ? series.tone : 'slow'}`, text: of(series, 'the slowest, numbered')});
+  }
   const said = drawn.map((series) => of(series, latencySummary(series)));
   const summary = said.join(' ');
   const chart = new Chart({

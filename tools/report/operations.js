@@ -102,16 +102,17 @@ function shareCell(share, greatest) {
   return el('span', {class: 'with-bar'}, el('span', {class: 'bar-box', 'aria-hidden': 'true'}, bar), percent(share));
 }
 
-// Operations and the named rest of one whole: a token's or a prompt's. `ms` is what they should add up to.
-function partsTable({id, caption, ops, other, ms, wholeName}) {
+// Operations and the named rest of one whole: a token's or a prompt's. `ms` is what they should add up to, `bandwidth`
+// what was measured beside, in GB/s.
+function partsTable({id, caption, ops, other, ms, wholeName, bandwidth}) {
   const total = sum([...ops, ...other].map(({ns}) => ns));
-  const whole = ms > 0 ? ms * 1e6 : total;
-  const greatest = Math.max(...[...ops, ...other].map(({ns}) => ns / whole), 1e-9);
+  const wholeNs = ms > 0 ? ms * 1e6 : total;
+  const greatest = Math.max(...[...ops, ...other].map(({ns}) => ns / wholeNs), 1e-9);
   const totalBytes = sum(ops.map((part) => part.bytes));
   const row = (part) =>
       [nameCell(part.name),
        fixed(part.ns / 1e6, 4),
-       shareCell(part.share ?? part.ns / whole, greatest),
+       shareCell(part.share ?? part.ns / wholeNs, greatest),
        part.bytes > 0 ? bytes(part.bytes) : NONE,
        Number.isFinite(part.gb_per_s) ? fixed(part.gb_per_s, 1) : NONE,
        percent(part.bandwidth_share, 0),
@@ -123,10 +124,10 @@ function partsTable({id, caption, ops, other, ms, wholeName}) {
     rows: [[
       'total',
       fixed(total / 1e6, 4),
-      percent(total / whole),
+      percent(total / wholeNs),
       totalBytes > 0 ? bytes(totalBytes) : NONE,
       totalBytes > 0 ? fixed(totalBytes / total, 1) : NONE,
-      NONE,
+      totalBytes > 0 ? percent(totalBytes / total / bandwidth, 0) : NONE,
     ]]
   });
   const columns =
@@ -186,6 +187,7 @@ function operationsTable(all) {
                       ops: partsOf(series.run.ops),
                       other: partsOf(series.run.other),
                       ms: object(series.run.token).ms_typical,
+                      bandwidth: series.run.bandwidth_gb_per_s,
                     }))[0] ??
       null;
 }

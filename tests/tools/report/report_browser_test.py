@@ -140,7 +140,7 @@ class ReportTest(unittest.TestCase):
 
     def hover(self, element, dx=0, dy=0):
         Page.js("arguments[0].scrollIntoView({block: 'center'})", element)
-        ActionChains(Page.driver).move_to_element_with_offset(element, dx, dy).perform()
+        ActionChains(Page.driver, duration=20).move_to_element_with_offset(element, dx, dy).perform()
 
     def focus(self, chart):
         plot = self.one(f"#{chart} .plot")
@@ -322,6 +322,8 @@ class ReportTest(unittest.TestCase):
             self.assertEqual(total[0], "total")
             self.assertEqual(total[1], fixed(run["token"]["ms_typical"], 4))
             self.assertEqual(total[2], "100.0 %")
+            rate = sum(op["bytes"] for op in run["ops"]) / run["token"]["ms_typical"] / 1e6
+            self.assertEqual(total[4:], [fixed(rate, 1), f"{100 * rate / run['bandwidth_gb_per_s']:.0f} %"])
             parts = [row for row in rows if row[0] in {**sample.WEIGHT, **sample.OTHER}]
             self.assertEqual(len(parts), len(run["ops"]) + len(run["other"]))
             self.assertAlmostEqual(sum(float(row[1]) for row in parts), run["token"]["ms_typical"], delta=0.0001 * len(parts))
@@ -380,7 +382,7 @@ class ReportTest(unittest.TestCase):
         self.assertIn("thread 1", self.tip())
         plot.send_keys("0")
         self.assertEqual(self.text(window), "the whole token")
-        ActionChains(Page.driver).move_to_element_with_offset(plot, -200, -20).click_and_hold().move_by_offset(150, 0).release().perform()
+        ActionChains(Page.driver, duration=20).move_to_element_with_offset(plot, -200, -20).click_and_hold().move_by_offset(150, 0).release().perform()
         self.assertIn(" of ", self.text(window))
         Page.js("arguments[0].click()", self.one("#zoom-all"))
         self.assertEqual(self.text(window), "the whole token")
