@@ -7,13 +7,22 @@ function linear(from, to, start, end) {
   return scale;
 }
 
-const TEXT_WIDTH = 6.6;  // of a digit on an axis, at most
-const textWidth = (text) => text.length * TEXT_WIDTH;
+// How wide a text of a chart is, in pixels.
+const ruler = document.createElement('canvas').getContext('2d');
+ruler.font = `12px ${getComputedStyle(document.body).fontFamily}`;
+const widths = new Map();
+
+function textWidth(text) {
+  if (!widths.has(text)) widths.set(text, ruler.measureText(text).width);
+  return widths.get(text);
+}
 
 // As much of a name as there is room for.
 function fitted(text, width) {
-  const room = Math.max(1, Math.floor(width / TEXT_WIDTH));
-  return text.length <= room ? text : `${text.slice(0, room - 1)}…`;
+  if (textWidth(text) <= width) return text;
+  let length = text.length - 1;
+  while (length > 1 && ruler.measureText(`${text.slice(0, length)}…`).width > width) --length;
+  return `${text.slice(0, length)}…`;
 }
 
 // The place for data, beside labels of the y axis that are as wide as `labels`.

@@ -8,6 +8,7 @@ const FIGURES = {
   ttft_ms: 'time to first token',
   tokens_per_s: 'tokens a second',
   bandwidth_gb_per_s: 'memory\'s bandwidth',
+  bandwidth_share: 'share of memory\'s bandwidth',
 };
 const figureName = (name) => (Object.hasOwn(FIGURES, name) ? FIGURES[name] : String(name));
 const isTime = ({unit, name}) => unit === 'ms' || unit === 's' || /ms/.test(String(name));

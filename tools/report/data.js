@@ -56,6 +56,7 @@ const OTHERS = {
   sample: 'picks the token out of the logits',
   commit: 'settles the step and its cache',
   profiler: 'takes down where the time went',
+  profiler: 'the recording of these figures',
   detokenize: 'makes text of the token',
   callback: 'the program\'s own code, called with the token',
 };

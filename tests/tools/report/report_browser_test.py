@@ -471,13 +471,20 @@ class ReportTest(unittest.TestCase):
                 self.assertLessEqual(Page.js("return document.documentElement.scrollWidth"), 400)
                 Page.js("for (const node of document.querySelectorAll('details')) node.open = true")
                 self.assertLessEqual(Page.js("return document.documentElement.scrollWidth"), 400)
-        Page.show(self.single, width=400)
+        self.assertEqual(Page.js("return document.querySelectorAll('.scroll[tabindex]').length > 0"), True)
+
+    def test_no_text_of_a_chart_is_cut(self):
+        for path, width in ((self.single, 400), (self.single, 1280), (self.compared, 400), (self.compared, 700), (self.compared, 1280)):
+            Page.show(path, width=width)
+            self.check_texts(width)
+
+    def check_texts(self, width):
         self.assertEqual(Page.js("""return [...document.querySelectorAll('svg')].flatMap((svg) => {
             const room = svg.getBoundingClientRect();
             return [...svg.querySelectorAll('text')].filter((text) => {
               const box = text.getBoundingClientRect();
               return box.left < room.left - 1 || box.right > room.right + 1 || box.top < room.top - 1 || box.bottom > room.bottom + 1;
-            }).map((text) => text.textContent)})"""), [], "no text of a chart is cut")
+            }).map((text) => text.textContent)})"""), [], f"at {width} pixels")
 
     def test_a_report_that_lacks_everything_is_shown(self):
         Page.show(Page.make("minimal", sample.minimal()))
