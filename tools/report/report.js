@@ -167,7 +167,7 @@ function eventsSection(all) {
       'events-section', 'Faults, switches and counters',
       rows.length > 0 ? table({
         id: 'events-table',
-        caption: 'means of a token, of the whole process',
+        caption: 'means of a token, of the threads that compute',
         columns: [{name: 'event', text: true}, ...all.map(({letter}) => ({name: comparing ? letter : 'a token'}))],
         groups: [{rows}]
       }) :
