@@ -48,14 +48,16 @@ int main(int argc, char** argv) {
     const std::array<StepObserver, kWays> observers = {StepObserver(), [](const StepProfile&) {},
                                                        [&](const StepProfile& step) { recording.add(step); }};
     std::array<std::vector<double>, kWays> ms, cost;
-    // Engines of their own each round, since it matters where memory happens to lie.
+    // Engines of their own each round, made in turn too, since it matters where memory happens to lie.
     for (int round = 0; round < bench.n_rounds(); ++round) {
       recording = profile::Recording(static_cast<size_t>(n_tokens), size_t{64} << 20);
       std::array<Decoder, kWays> decoders;
       for (size_t i = 0; i < kWays; ++i) {
-        Result<Decoder> made = Decoder::make(bench.engine(depth + n_tokens + 3, 1, observers[i]), depth, n_tokens + 2);
+        const size_t which = (i + static_cast<size_t>(round)) % kWays;
+        Result<Decoder> made =
+            Decoder::make(bench.engine(depth + n_tokens + 3, 1, observers[which]), depth, n_tokens + 2);
         if (!made) return made.error();
-        decoders[i] = std::move(*made);
+        decoders[which] = std::move(*made);
       }
       for (int token = -2; token < n_tokens; ++token) {  // two that warm up
         if (token == 0) recording.begin_round(round);

@@ -14,13 +14,19 @@ namespace decant {
 
 /// Who of a pool's threads worked when: what each did of the last jobs, in ticks(). Every thread notes its own; the
 /// caller of the jobs may look at any time. A thread that was late to note is simply not there yet.
+///
+/// The caller itself, thread 0, works from a job's beginning until it waits: of it there are sums only.
 class LapLog {
  public:
-  /// A thread's part in a job. The caller of the jobs, thread 0, has no begin and no end.
+  /// A thread's part in a job.
   struct Lap {
-    uint32_t job = 0;
     uint64_t begin = 0, end = 0;
     int n_pieces = 0;
+  };
+  /// What the caller did and went through so far.
+  struct Own {
+    uint64_t waited = 0;  ///< ticks, for others
+    uint32_t n_pieces = 0;
   };
 
   LapLog(int n_threads, int n_jobs)
@@ -28,24 +34,25 @@ class LapLog {
         slots_(static_cast<size_t>(n_threads) * n_slots_),
         events_(static_cast<size_t>(n_threads)) {}
 
-  void note(int thread, const Lap& lap) noexcept {
-    Slot& slot = slot_of(thread, lap.job);
+  void note(int thread, uint32_t job, const Lap& lap) noexcept {
+    Slot& slot = slot_of(thread, job);
     slot.begin.store(lap.begin, std::memory_order_relaxed);
     slot.end.store(lap.end, std::memory_order_relaxed);
     slot.n_pieces.store(lap.n_pieces, std::memory_order_relaxed);
-    slot.job.store(lap.job, std::memory_order_release);
+    slot.job.store(job, std::memory_order_release);
   }
 
   std::optional<Lap> find(int thread, uint32_t job) const noexcept {
     const Slot& slot = slot_of(thread, job);
     if (slot.job.load(std::memory_order_acquire) != job) return std::nullopt;
-    return Lap{job, slot.begin.load(std::memory_order_relaxed), slot.end.load(std::memory_order_relaxed),
+    return Lap{slot.begin.load(std::memory_order_relaxed), slot.end.load(std::memory_order_relaxed),
                slot.n_pieces.load(std::memory_order_relaxed)};
   }
 
-  /// The caller waited for the others; and how long it has done so in all. The caller's alone.
-  void note_wait(uint64_t n_ticks) noexcept { waited_ += n_ticks; }
-  uint64_t waited() const noexcept { return waited_; }
+  // The caller's alone.
+  void note_wait(uint64_t n_ticks) noexcept { own_.waited += n_ticks; }
+  void note_own(int n_pieces) noexcept { own_.n_pieces += static_cast<uint32_t>(n_pieces); }
+  const Own& own() const noexcept { return own_; }
 
   /// From now on until told otherwise, threads note their events when they have done their part in a job.
   void want_events(bool wanted) noexcept { events_wanted_.store(wanted, std::memory_order_relaxed); }
@@ -89,7 +96,7 @@ class LapLog {
   std::vector<Slot> slots_;
   std::vector<Events> events_;
   std::atomic<bool> events_wanted_{false};
-  uint64_t waited_ = 0;
+  Own own_;
 };
 
 }  // namespace decant

@@ -9,6 +9,8 @@ namespace {
 constexpr int kOpsOfLayer = 8, kOpsOfStep = kOps - kOpsOfLayer;
 /// Jobs that a step runs on several threads: operations, attention's merging, and one for each prompt in some of them.
 int jobs_of_step(int n_layers, int max_sequences) { return (n_layers + 2) * (kOpsOfLayer + 2 + max_sequences); }
+/// What else an operation reads than the same weights each time.
+constexpr bool depends_on_step(Op op) { return op == Op::embed || op == Op::attention; }
 /// Beyond this many prompts in one step laps of its beginning may be forgotten.
 constexpr int kMostPrompts = 16;
 
@@ -82,7 +84,7 @@ size_t StepRecorder::bytes(Op op, int layer, const StepPlan& plan) const {
 
 void StepRecorder::finish(const StepPlan& plan, const cache::KvCache& cache) {
   const Moment end = now();
-  marks_[n_marks_] = {end.ticks, waited(), pool_.last_job(), Op::commit, -1};
+  marks_[n_marks_] = {end.ticks, pool_.laps()->own(), pool_.last_job(), Op::commit, -1};
   const double ns_per_tick =
       static_cast<double>(end.ns - begin_.ns) / static_cast<double>(std::max<uint64_t>(end.ticks - begin_.ticks, 1));
   const auto ns_at = [&](uint64_t at) {
@@ -91,14 +93,24 @@ void StepRecorder::finish(const StepPlan& plan, const cache::KvCache& cache) {
   for (size_t layer = kv_bytes_.size(); layer < model_.config.layers.size(); ++layer)
     kv_bytes_.push_back(
         kv_bytes_of_token(cache, plan.entries.front().sequence, model_.config.layers[layer], static_cast<int>(layer)));
-  ops_.clear();
+  // Most steps go through the operations of the one before: what doesn't depend on the step stays, since asking for it
+  // anew would bring memory into the cache that a token has just pushed out.
+  ops_.resize(n_marks_);
   for (size_t i = 0; i < n_marks_; ++i) {
     const Mark &mark = marks_[i], &next = marks_[i + 1];
-    ops_.push_back({mark.op, mark.layer, ns_at(mark.at), ns_at(next.at),
-                    static_cast<int64_t>(static_cast<double>(next.waited - mark.waited) * ns_per_tick),
-                    bytes(mark.op, mark.layer, plan)});
+    OpProfile& op = ops_[i];
+    if (op.op != mark.op || op.layer != mark.layer || depends_on_step(mark.op)) {
+      op.op = mark.op;
+      op.layer = mark.layer;
+      op.bytes = bytes(mark.op, mark.layer, plan);
+    }
+    op.begin_ns = ns_at(mark.at);
+    op.end_ns = ns_at(next.at);
+    op.wait_ns = static_cast<int64_t>(static_cast<double>(next.own.waited - mark.own.waited) * ns_per_tick);
   }
-  add_laps(begin_, ns_per_tick);
+  laps_.clear();
+  add_own_laps();
+  for (int thread = 1; thread < pool_.n_threads(); ++thread) add_laps_of(thread, ns_per_tick);
 
   StepProfile step;
   step.begin_ns = begin_.ns;
@@ -118,33 +130,40 @@ void StepRecorder::finish(const StepPlan& plan, const cache::KvCache& cache) {
   observer_(step);
 }
 
-// The calling thread works from an operation's beginning until it waits; the others when they say so.
-void StepRecorder::add_laps(const Moment& from, double ns_per_tick) {
-  const LapLog& log = *pool_.laps();
-  laps_.clear();
-  for (int thread = 0; thread < pool_.n_threads(); ++thread) {
-    const size_t first = laps_.size();
-    ThreadProfile& profile = threads_[static_cast<size_t>(thread)];
-    profile.busy_ns = 0;
-    for (size_t i = 0; i < n_marks_; ++i) {
-      const OpProfile& op = ops_[i];
-      LapProfile own{static_cast<int>(i), op.begin_ns, op.end_ns - op.wait_ns, 0};
-      for (uint32_t job = marks_[i].job + 1; job - 1 != marks_[i + 1].job; ++job) {
-        const std::optional<LapLog::Lap> lap = log.find(thread, job);
-        if (!lap) continue;
-        own.n_pieces += lap->n_pieces;
-        if (thread == 0) continue;
-        const auto ns_at = [&](uint64_t at) {
-          return std::clamp(static_cast<int64_t>(static_cast<double>(at - from.ticks) * ns_per_tick), op.begin_ns,
-                            op.end_ns);
-        };
-        laps_.push_back({static_cast<int>(i), ns_at(lap->begin), ns_at(lap->end), lap->n_pieces});
-      }
-      if (thread == 0) laps_.push_back(own);
-    }
-    profile.laps = std::span(laps_).subspan(first);
-    for (const LapProfile& lap : profile.laps) profile.busy_ns += lap.end_ns - lap.begin_ns;
+// The calling thread works from an operation's beginning until it waits.
+void StepRecorder::add_own_laps() {
+  ThreadProfile& profile = threads_.front();
+  profile.busy_ns = 0;
+  for (size_t i = 0; i < n_marks_; ++i) {
+    const OpProfile& op = ops_[i];
+    laps_.push_back({static_cast<int>(i), op.begin_ns, op.end_ns - op.wait_ns,
+                     static_cast<int>(marks_[i + 1].own.n_pieces - marks_[i].own.n_pieces)});
+    profile.busy_ns += op.end_ns - op.wait_ns - op.begin_ns;
   }
+  profile.laps = laps_;
+}
+
+// The others say when they work, on other cores' clocks.
+void StepRecorder::add_laps_of(int thread, double ns_per_tick) {
+  const LapLog& log = *pool_.laps();
+  const size_t first = laps_.size();
+  ThreadProfile& profile = threads_[static_cast<size_t>(thread)];
+  profile.busy_ns = 0;
+  for (size_t i = 0; i < n_marks_; ++i) {
+    int64_t from_ns = ops_[i].begin_ns;
+    const auto ns_at = [&](uint64_t at) {
+      const auto ticks = static_cast<int64_t>(at - begin_.ticks);
+      return std::clamp(static_cast<int64_t>(static_cast<double>(ticks) * ns_per_tick), from_ns, ops_[i].end_ns);
+    };
+    for (uint32_t job = marks_[i].job + 1; job - 1 != marks_[i + 1].job; ++job) {
+      const std::optional<LapLog::Lap> lap = log.find(thread, job);
+      if (!lap) continue;
+      laps_.push_back({static_cast<int>(i), ns_at(lap->begin), ns_at(lap->end), lap->n_pieces});
+      from_ns = laps_.back().end_ns;
+      profile.busy_ns += laps_.back().end_ns - laps_.back().begin_ns;
+    }
+  }
+  profile.laps = std::span(laps_).subspan(first);
 }
 
 }  // namespace decant

@@ -30,7 +30,7 @@ class StepRecorder {
   /// From here on it is `op`.
   void begin(Op op, int layer = -1) noexcept {
     if (op == Op::head) pool_.laps()->want_events(true);  // the last that all threads take part in
-    marks_[n_marks_++] = {ticks(), waited(), pool_.last_job(), op, layer};
+    marks_[n_marks_++] = {ticks(), pool_.laps()->own(), pool_.last_job(), op, layer};
   }
   void add_token(const TokenTiming& timing) noexcept { tokens_.push_back(timing); }
   /// The step is over: tells the observer. Its tokens may be added up to here.
@@ -40,8 +40,8 @@ class StepRecorder {
   /// The beginning of an operation.
   struct Mark {
     uint64_t at = 0;
-    uint64_t waited = 0;  ///< by the calling thread, so far
-    uint32_t job = 0;     ///< the last before it
+    LapLog::Own own;   ///< of the calling thread, so far
+    uint32_t job = 0;  ///< the last before it
     Op op = Op::schedule;
     int layer = -1;
   };
@@ -52,9 +52,9 @@ class StepRecorder {
   };
   static Moment now() noexcept;
   ThreadEvents events() const noexcept;
-  uint64_t waited() const noexcept { return pool_.laps()->waited(); }
   size_t bytes(Op op, int layer, const StepPlan& plan) const;
-  void add_laps(const Moment& from, double ns_per_tick);
+  void add_own_laps();
+  void add_laps_of(int thread, double ns_per_tick);
 
   StepObserver observer_;
   const Model::Parts& model_;

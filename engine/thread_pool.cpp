@@ -145,9 +145,9 @@ void ThreadPool::work(uint32_t job, int thread) {
     claim = claim_.load(std::memory_order_acquire);
   }
   if (!laps_) return;
-  // The caller knows without a clock when its part begins and ends: it waits then.
-  if (n_done > 0) laps_->note(thread, {job, begin, thread > 0 ? ticks() : 0, n_done});
-  if (thread > 0 && laps_->events_wanted()) laps_->note_events(thread);
+  if (thread == 0) return laps_->note_own(n_done);
+  if (n_done > 0) laps_->note(thread, job, {begin, ticks(), n_done});
+  if (laps_->events_wanted()) laps_->note_events(thread);
 }
 
 void ThreadPool::worker(int thread) {
