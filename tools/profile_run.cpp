@@ -68,6 +68,7 @@ class Streaming {
       if (tokenizer_ != nullptr) text_.emplace(*tokenizer_, std::span<const int32_t>(), std::vector<std::string>());
       recording_->begin_round(round);
     };
+    task.end_round = [this] { recording_->end_round(); };
     task.consume = [this](const StepReport& report) { consume(report); };
   }
   void stop() { recording_ = nullptr; }

@@ -112,6 +112,7 @@ Result<Timings> measure_decode(Engine& engine, ReadBandwidth& memory, const Task
     if (Status warm = run_round(std::min(kWarmUp, task.n_tokens), ignored); !warm) return warm.error();
     if (task.begin_round) task.begin_round(round);
     if (Status ran = run_round(task.n_tokens, timings.seconds); !ran) return ran.error();
+    if (task.end_round) task.end_round();
   }
   return timings;
 }
@@ -133,6 +134,7 @@ Result<Timings> measure_prefill(Engine& engine, ReadBandwidth& memory, const Tas
     std::vector<double> steps;
     if (Status ran = sequences.run(task, steps); !ran) return ran.error();
     timings.seconds.push_back(seconds_since(start));
+    if (task.end_round) task.end_round();
   }
   return timings;
 }
@@ -145,11 +147,12 @@ DecodeFigures decode_figures(const Timings& timings, size_t weight_bytes, int n_
   f.ms_p99 = ms(0.99);
   f.ms_p999 = ms(0.999);
   f.ms_max = ms(1.0);
-  f.tokens_per_s = n_sequences * 1e3 / f.ms_p50;
+  const auto ratio = [](double a, double b) { return b > 0.0 ? a / b : 0.0; };
+  f.tokens_per_s = ratio(n_sequences * 1e3, f.ms_p50);
   f.bytes = weight_bytes + timings.kv_bytes;
-  f.gb_per_s = static_cast<double>(f.bytes) / f.ms_p50 / 1e6;
+  f.gb_per_s = ratio(static_cast<double>(f.bytes), f.ms_p50) / 1e6;
   f.bandwidth_gb_per_s = quantile(timings.bandwidth, 0.5) / 1e9;
-  f.bandwidth_share = f.gb_per_s / f.bandwidth_gb_per_s;
+  f.bandwidth_share = ratio(f.gb_per_s, f.bandwidth_gb_per_s);
   return f;
 }
 

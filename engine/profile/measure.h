@@ -23,6 +23,8 @@ struct Task {
   std::vector<int32_t> prompt;  ///< prefill: of n_tokens; made up where it is empty
   /// Called when a round begins, and with -1 when steps begin that only warm up and aren't measured. May be empty.
   std::function<void(int round)> begin_round;
+  /// Called when a round is over: what steps next isn't part of any. May be empty.
+  std::function<void()> end_round;
   /// What a program does with a step's tokens. Its time counts. May be empty.
   std::function<void(const StepReport& report)> consume;
 };
@@ -46,7 +48,7 @@ struct DecodeFigures {
   double tokens_per_s = 0.0;                                                     ///< of all sequences together
   size_t bytes = 0;  ///< that the first step of a round reads: weights, keys and values
   double gb_per_s = 0.0;
-  double bandwidth_gb_per_s = 0.0;  ///< that plain reads made beside it
+  double bandwidth_gb_per_s = 0.0;  ///< that plain reads made beside it; 0: unknown, and the share too
   double bandwidth_share = 0.0;
 };
 DecodeFigures decode_figures(const Timings& timings, size_t weight_bytes, int n_sequences = 1);

@@ -31,10 +31,13 @@ void Recording::take_memory(const StepProfile& step) {
   work_.resize(step.threads.size());
   take(steps_, n_expected_);
   take(threads_, n_expected_ * step.threads.size());
-  const size_t laps_of_step = n_laps(step) + n_laps(step) / 4;  // the next ones may have some more
-  const size_t bytes_of_step = step.ops.size() * sizeof(OpProfile) + laps_of_step * sizeof(LapProfile);
+  // The next ones may have more: a prompt's last step computes logits, and here threads may have come too late.
+  const size_t ops_of_step = step.ops.size() + 2;
+  const size_t most_laps = std::max(n_laps(step), ops_of_step * step.threads.size());
+  const size_t laps_of_step = most_laps + most_laps / 4;
+  const size_t bytes_of_step = ops_of_step * sizeof(OpProfile) + laps_of_step * sizeof(LapProfile);
   const size_t n_detailed = std::min(n_expected_, detail_bytes_ / std::max<size_t>(bytes_of_step, 1));
-  take(ops_, n_detailed * step.ops.size());
+  take(ops_, n_detailed * ops_of_step);
   take(laps_, n_detailed * laps_of_step);
 }
 

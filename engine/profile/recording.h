@@ -50,7 +50,8 @@ class Recording {
   /// Steps from here on belong to a round, or to none (-1) and are ignored. What the threads went through before isn't
   /// theirs.
   void begin_round(int round) noexcept;
-  /// Before begin_round() steps only show how much memory the others will need.
+  void end_round() noexcept { round_ = -1; }
+  /// Outside a round steps only show how much memory the others will need.
   void add(const StepProfile& step);
   /// What came after the last step.
   void add_program(int64_t profiler_ns, int64_t detokenize_ns, int64_t callback_ns) noexcept;
