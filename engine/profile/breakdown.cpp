@@ -69,7 +69,7 @@ void fill_paces(const Recording& recording, std::vector<WorkerFigures>& workers)
     workers[thread].pace = busy[thread] > 0.0 ? expected[thread] / busy[thread] : 0.0;
     fastest = std::max(fastest, workers[thread].pace);
   }
-  for (WorkerFigures& worker : workers) worker.pace = fastest > 0.0 ? worker.pace / fastest : 1.0;
+  for (WorkerFigures& worker : workers) worker.pace = worker.pace > 0.0 ? worker.pace / fastest : 1.0;
 }
 
 std::vector<Sample> samples(const Recording& recording, std::span<const double> seconds, bool whole_rounds) {
@@ -78,11 +78,11 @@ std::vector<Sample> samples(const Recording& recording, std::span<const double> 
   for (size_t i = 0; i < steps.size(); ++i) {
     if (whole_rounds && i > 0 && steps[i].round == steps[i - 1].round)
       ++found.back().n_steps;
+    else if (const size_t at = whole_rounds ? static_cast<size_t>(steps[i].round) : i; at < seconds.size())
+      found.push_back({i, 1, seconds[at] * 1e9});
     else
-      found.push_back({i, 1, 0.0});
+      break;
   }
-  found.resize(std::min(found.size(), seconds.size()));
-  for (size_t i = 0; i < found.size(); ++i) found[i].ns = seconds[i] * 1e9;
   return found;
 }
 
@@ -99,6 +99,7 @@ std::vector<Sample> samples_of_rounds(const Recording& recording, std::span<cons
 size_t Breakdown::total_bytes() const { return std::accumulate(bytes.begin(), bytes.end(), size_t{0}); }
 
 Breakdown break_down(const Recording& recording, std::span<const Sample> samples) {
+  if (samples.empty()) return {};
   const std::vector<size_t> order = by_time(samples);
   const size_t cut = order.size() / 4;
   const std::span<const size_t> middle = std::span(order).subspan(cut, order.size() - 2 * cut);

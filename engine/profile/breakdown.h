@@ -18,7 +18,8 @@ struct Sample {
   double ns = 0.0;  ///< on the program's own clock, from token to token
 };
 
-/// Each step of a recording with the seconds that the program measured, or all steps of each round.
+/// Each step of a recording with the seconds that the program measured, or all steps of each round with the seconds of
+/// its number.
 std::vector<Sample> samples_of_steps(const Recording& recording, std::span<const double> seconds);
 std::vector<Sample> samples_of_rounds(const Recording& recording, std::span<const double> seconds);
 
@@ -27,7 +28,8 @@ struct WorkerFigures {
   double busy_ns = 0.0;
   double wait_ns = 0.0;  ///< the rest of the steps
   double n_pieces = 0.0;
-  double pace = 1.0;  ///< pieces in its busy time beside those of the fastest thread, operations that they share
+  double pace = 1.0;  ///< pieces in its busy time beside those of the fastest thread, operations that they share;
+                      ///< 1 where it shares none
 };
 
 /// Where the time of a typical sample goes: the mean of the middle half of them, by their time. work_ns, wait_ns and
@@ -47,7 +49,6 @@ struct Breakdown {
   size_t total_bytes() const;
 };
 
-/// samples: at least one.
 Breakdown break_down(const Recording& recording, std::span<const Sample> samples);
 
 /// A token that took long, and why.
@@ -58,7 +59,7 @@ struct SlowToken {
   std::string reason;      ///< "2.0 ms more in ffn_down of layer 3; a thread lost its CPU once"
 };
 
-/// The slowest, at most n, slowest first.
+/// The slowest, at most n, slowest first. Samples of one step each.
 std::vector<SlowToken> slowest_tokens(const Recording& recording, std::span<const Sample> samples,
                                       const Breakdown& typical, size_t n);
 
