@@ -11,7 +11,10 @@ namespace {
 constexpr double kMemoryBound = 0.7;     ///< of what plain reads make: not much is left to gain but fewer bytes
 constexpr double kSlowPace = 0.8;        ///< of the fastest thread: something takes its core's time
 constexpr double kMuchWaiting = 0.1;     ///< of a token
-constexpr double kSwitchesAToken = 0.2;  ///< that threads didn't want
+constexpr double kSwitchesAToken = 0.2;  ///< that threads didn't want, where they cost something:
+constexpr double kSwitchNs = 3e6;        ///< what another program runs for meanwhile, about
+constexpr double kDiskReadNs = 1e5;      ///< what a page from an SSD takes, about
+constexpr double kMuchTime = 0.05;       ///< of a token
 constexpr double kCold = 0.9;            ///< of the model's files in the page cache: less is worth a word
 
 std::string megabytes(double bytes) { return detail::format("{:.{}f} MB", bytes / 1e6, bytes < 1e7 ? 2 : 0); }
@@ -20,16 +23,19 @@ std::string plural(int n, const char* what) { return detail::format("{} {}{}", n
 
 double share(double part, double whole) { return whole > 0.0 ? part / whole : 0.0; }
 
-double op_bandwidth_share(const RunFacts& run, size_t op) {
-  const Breakdown& b = run.breakdown;
-  return share(share(static_cast<double>(b.bytes[op]), b.work_ns[op]), run.figures.bandwidth_gb_per_s);
+bool switches_cost(const Breakdown& b) {
+  return b.n_involuntary_switches >= kSwitchesAToken && b.n_involuntary_switches * kSwitchNs >= kMuchTime * b.ns;
+}
+
+std::string switches_text(const Breakdown& b, const char* who) {
+  return detail::format("{} to other programs {:.1f} times a token.", who, b.n_involuntary_switches);
 }
 
 /// The operation with the most time beyond what its bytes take at a rate; 0: with the most time.
 size_t costliest(const RunFacts& run, double gb_per_s) {
   const Breakdown& b = run.breakdown;
   size_t most = 0;
-  double most_ns = -1.0;
+  double most_ns = 0.0;
   for (size_t op = 0; op < kOps; ++op) {
     const double beyond = b.work_ns[op] - share(static_cast<double>(b.bytes[op]), gb_per_s);
     if (beyond <= most_ns) continue;
@@ -39,13 +45,27 @@ size_t costliest(const RunFacts& run, double gb_per_s) {
   return most;
 }
 
-std::string costliest_text(const RunFacts& run, double gb_per_s) {
-  const size_t op = costliest(run, gb_per_s);
+/// " ffn_up takes the most: 48 % of a token.", where that is known.
+std::string longest_text(const RunFacts& run) {
   const Breakdown& b = run.breakdown;
-  std::string text = detail::format("{} takes the most: {:.0f} % of a token", to_string(static_cast<Op>(op)),
-                                    100.0 * share(b.work_ns[op], b.ns));
+  const size_t op = costliest(run, 0.0);
+  if (b.work_ns[op] <= 0.0) return {};
+  return detail::format(" {} takes the most: {:.0f} % of a token.", to_string(static_cast<Op>(op)),
+                        100.0 * share(b.work_ns[op], b.ns));
+}
+
+/// The same of what memory doesn't account for.
+std::string furthest_from_memory_text(const RunFacts& run) {
+  const double gb_per_s = run.figures.bandwidth_gb_per_s;
+  if (gb_per_s <= 0.0) return longest_text(run);
+  const Breakdown& b = run.breakdown;
+  const size_t op = costliest(run, gb_per_s);
+  if (b.work_ns[op] <= 0.0) return {};
+  std::string text = detail::format(" Beyond what memory takes, {} costs the most: {:.0f} % of a token",
+                                    to_string(static_cast<Op>(op)), 100.0 * share(b.work_ns[op], b.ns));
   if (b.bytes[op] > 0)
-    text += detail::format(", reading at {:.0f} % of memory's rate", 100.0 * op_bandwidth_share(run, op));
+    text += detail::format(", reading at {:.0f} % of memory's rate",
+                           100.0 * share(share(static_cast<double>(b.bytes[op]), b.work_ns[op]), gb_per_s));
   return text + ".";
 }
 
@@ -61,28 +81,32 @@ std::string fewer_bytes_text(const RunFacts& run) {
 
 Verdict disk(const RunFacts& run) {
   return {Bound::faults,
-          {detail::format("{:.0f} pages a token come from the disk: the model doesn't stay in memory.",
+          {detail::format("{:.1f} pages a token come from the disk: the model doesn't stay in memory.",
                           run.breakdown.n_major_page_faults),
            "A smaller model, a smaller cache or more memory would change that."}};
 }
 
 Verdict uneven(const RunFacts& run, size_t slowest) {
   const Breakdown& b = run.breakdown;
-  const double switches = b.n_involuntary_switches;
-  return {Bound::interference,
-          {detail::format(
-               "Thread {} works at {:.0f} % of the pace of the fastest, and {:.0f} % of a token is waiting at "
-               "barriers: something else runs on its core{}.",
-               slowest, 100.0 * b.workers[slowest].pace, 100.0 * share(b.wait_ns, b.ns),
-               switches >= kSwitchesAToken ? detail::format(" (threads lost their CPUs {:.1f} times a token)", switches)
-                                           : ""),
-           "Fewer threads, or cores of its own for this process (taskset, cpusets), would change that."}};
+  Verdict verdict{Bound::interference,
+                  {detail::format("Thread {} works at {:.0f} % of the pace of the fastest: something else runs on its "
+                                  "core, or the core is a slower one.",
+                                  slowest, 100.0 * b.workers[slowest].pace)}};
+  if (share(b.wait_ns, b.ns) >= kMuchWaiting)
+    verdict.text.push_back(
+        detail::format("{:.0f} % of a token is waiting at barriers.", 100.0 * share(b.wait_ns, b.ns)));
+  if (switches_cost(b)) verdict.text.push_back(switches_text(b, "Threads lost their CPUs"));
+  verdict.text.push_back("Fewer threads, or cores of its own for this process (taskset, cpusets), would change that.");
+  return verdict;
 }
 
 Verdict disturbed(const RunFacts& run) {
+  if (run.n_threads == 1)
+    return {Bound::interference,
+            {switches_text(run.breakdown, "The thread lost its CPU"),
+             "A CPU of its own for this process (taskset, cpusets) would change that."}};
   return {Bound::interference,
-          {detail::format("Threads lost their CPUs to other programs {:.1f} times a token.",
-                          run.breakdown.n_involuntary_switches),
+          {switches_text(run.breakdown, "Threads lost their CPUs"),
            "Fewer threads than CPUs, or CPUs of its own for this process (taskset, cpusets), would change that."}};
 }
 
@@ -101,56 +125,72 @@ Verdict in_cache(const RunFacts& run) {
           {detail::format("A token reads {}, which fits into the processor's cache of {}: memory doesn't bound it.",
                           megabytes(static_cast<double>(run.figures.bytes)),
                           megabytes(static_cast<double>(run.last_level_cache))),
-           detail::format("The cores do: arithmetic, and what a layer does one after the other. {}",
-                          costliest_text(run, 0.0))}};
+           "The cores do: arithmetic, and what a layer does one after the other." + longest_text(run)}};
 }
 
 Verdict memory(const RunFacts& run) {
-  const double least_ms = static_cast<double>(run.figures.bytes) / run.figures.bandwidth_gb_per_s / 1e6;
-  return {
-      Bound::memory,
-      {detail::format("Memory bounds it: a token reads {}, for which plain reads by {} take {:.2f} of its {:.2f} ms.",
-                      megabytes(static_cast<double>(run.figures.bytes)), plural(run.n_threads, "thread"), least_ms,
-                      run.figures.ms_p50),
-       fewer_bytes_text(run)}};
+  const double least_ms = share(static_cast<double>(run.figures.bytes), run.figures.bandwidth_gb_per_s) / 1e6;
+  const std::string bytes = megabytes(static_cast<double>(run.figures.bytes));
+  const std::string threads = plural(run.n_threads, "thread");
+  std::string text = least_ms < run.figures.ms_p50
+                         ? detail::format("a token reads {}, for which plain reads by {} take {:.2f} of its {:.2f} ms.",
+                                          bytes, threads, least_ms, run.figures.ms_p50)
+                         : detail::format("a token reads {} in {:.2f} ms, as fast as plain reads by {}.", bytes,
+                                          run.figures.ms_p50, threads);
+  return {Bound::memory, {"Memory bounds it: " + text, fewer_bytes_text(run)}};
 }
 
 Verdict arithmetic(const RunFacts& run) {
+  std::string text = "The cores bound it";
+  if (run.figures.bandwidth_gb_per_s > 0.0)
+    text += detail::format(": a token takes {:.0f} % of what memory could deliver meanwhile",
+                           100.0 * run.figures.bandwidth_share);
   return {Bound::arithmetic,
-          {detail::format("The cores bound it: a token takes {:.0f} % of what memory could deliver meanwhile. {}",
-                          100.0 * run.figures.bandwidth_share, costliest_text(run, run.figures.bandwidth_gb_per_s)),
+          {text + "." + furthest_from_memory_text(run),
            "More threads, where there are cores for them, or a CPU with wider vectors would make it faster."}};
 }
 
 void add_threads(const std::vector<RunFacts>& runs, std::vector<std::string>& text) {
   const RunFacts& first = runs.front();
   for (const RunFacts& run : runs) {
-    if (run.depth != first.depth || run.n_threads == first.n_threads) continue;
-    text.push_back(detail::format("{} make {:.2f} times the tokens of {}; they read memory {:.2f} times as fast.",
-                                  plural(run.n_threads, "thread"),
-                                  run.figures.tokens_per_s / first.figures.tokens_per_s,
-                                  first.n_threads == 1 ? "one" : std::to_string(first.n_threads),
-                                  run.figures.bandwidth_gb_per_s / first.figures.bandwidth_gb_per_s));
+    if (run.depth != first.depth || run.n_threads == first.n_threads || first.figures.tokens_per_s <= 0.0) continue;
+    const bool one = run.n_threads == 1;
+    std::string line = detail::format("{} {} {:.2f} times the tokens of {}", plural(run.n_threads, "thread"),
+                                      one ? "makes" : "make", run.figures.tokens_per_s / first.figures.tokens_per_s,
+                                      first.n_threads == 1 ? "one" : std::to_string(first.n_threads));
+    if (run.figures.bandwidth_gb_per_s > 0.0 && first.figures.bandwidth_gb_per_s > 0.0)
+      line += detail::format("; {} memory {:.2f} times as fast", one ? "it reads" : "they read",
+                             run.figures.bandwidth_gb_per_s / first.figures.bandwidth_gb_per_s);
+    text.push_back(line + ".");
   }
+}
+
+/// What a thousand tokens more in the cache cost each token.
+std::string context_text(const RunFacts& shallow, const RunFacts& deep) {
+  const double thousands = (deep.depth - shallow.depth) / 1000.0;
+  const double cost_ms = (deep.figures.ms_p50 - shallow.figures.ms_p50) / thousands;
+  const double bytes =
+      (static_cast<double>(deep.figures.bytes) - static_cast<double>(shallow.figures.bytes)) / thousands;
+  const std::string with = "With " + plural(deep.n_threads, "thread");
+  if (cost_ms < 0.0005) return with + ", context costs nothing that could be measured.";
+  std::string text = detail::format("{}, a thousand tokens of context cost {:.3f} ms a token", with, cost_ms);
+  if (bytes > 0.0 && deep.figures.bandwidth_gb_per_s > 0.0)
+    text += detail::format("; memory alone would take {:.3f} ms for their {}",
+                           bytes / deep.figures.bandwidth_gb_per_s / 1e6, megabytes(bytes));
+  return text + ".";
 }
 
 void add_depths(const std::vector<RunFacts>& runs, std::vector<std::string>& text) {
   for (size_t i = 0; i < runs.size(); ++i) {
-    const RunFacts* shallow = &runs[i];
-    if (i > 0 && runs[i - 1].n_threads == shallow->n_threads) continue;
-    const RunFacts* deep = shallow;
+    const auto has_as_many = [&](const RunFacts& run) { return run.n_threads == runs[i].n_threads; };
+    if (std::any_of(runs.begin(), runs.begin() + static_cast<ptrdiff_t>(i), has_as_many)) continue;
+    const RunFacts *shallow = &runs[i], *deep = shallow;
     for (const RunFacts& run : runs) {
-      if (run.n_threads != shallow->n_threads) continue;
+      if (!has_as_many(run)) continue;
       if (run.depth < shallow->depth) shallow = &run;
       if (run.depth > deep->depth) deep = &run;
     }
-    if (deep->depth == shallow->depth) continue;
-    const double thousands = (deep->depth - shallow->depth) / 1000.0;
-    const double bytes = static_cast<double>(deep->figures.bytes - shallow->figures.bytes);
-    text.push_back(detail::format(
-        "With {}, a thousand tokens of context cost {:.3f} ms a token; memory alone would take {:.3f} for their {}.",
-        plural(deep->n_threads, "thread"), (deep->figures.ms_p50 - shallow->figures.ms_p50) / thousands,
-        bytes / thousands / deep->figures.bandwidth_gb_per_s / 1e6, megabytes(bytes / thousands)));
+    if (deep->depth > shallow->depth) text.push_back(context_text(*shallow, *deep));
   }
 }
 
@@ -176,17 +216,17 @@ const char* to_string(Bound bound) noexcept {
 
 Verdict verdict_of(const RunFacts& run) {
   const Breakdown& b = run.breakdown;
-  const bool waits = share(b.wait_ns, b.ns) >= kMuchWaiting;
-  if (b.n_major_page_faults >= 1.0) return disk(run);
+  if (b.n_major_page_faults >= 1.0 && b.n_major_page_faults * kDiskReadNs >= kMuchTime * b.ns) return disk(run);
+  const bool waits = share(b.wait_ns, b.ns) >= kMuchWaiting, disturbs = switches_cost(b);
   const auto slowest = std::min_element(b.workers.begin(), b.workers.end(),
                                         [](const WorkerFigures& x, const WorkerFigures& y) { return x.pace < y.pace; });
-  if (slowest != b.workers.end() && slowest->pace < kSlowPace && (waits || b.n_involuntary_switches >= kSwitchesAToken))
+  if (slowest != b.workers.end() && slowest->pace < kSlowPace && (waits || disturbs))
     return uneven(run, static_cast<size_t>(slowest - b.workers.begin()));
-  if (b.n_involuntary_switches >= kSwitchesAToken) return disturbed(run);
-  if (run.figures.bytes <= run.last_level_cache) return in_cache(run);
-  if (run.figures.bandwidth_share >= kMemoryBound) return memory(run);
-  if (waits) return waiting(run);
-  return arithmetic(run);
+  if (disturbs) return disturbed(run);
+  const bool cached = run.figures.bytes > 0 && run.figures.bytes <= run.last_level_cache;
+  if (!cached && run.figures.bandwidth_share >= kMemoryBound) return memory(run);
+  if (waits && run.n_threads > 1) return waiting(run);
+  return cached ? in_cache(run) : arithmetic(run);
 }
 
 std::vector<std::string> overall_verdict(const LoadFacts& load, const std::vector<RunFacts>& runs) {
