@@ -10,6 +10,8 @@ namespace {
 
 constexpr double kMemoryBound = 0.7;     ///< of what plain reads make: not much is left to gain but fewer bytes
 constexpr double kSlowPace = 0.8;        ///< of the fastest thread: something takes its core's time
+constexpr double kSlowCaller = 0.65;     ///< the calling thread's time holds more than pieces: it wakes the others
+constexpr double kFewPieces = 0.4;       ///< of the busiest thread's
 constexpr double kMuchWaiting = 0.1;     ///< of a token
 constexpr double kSwitchesAToken = 0.2;  ///< that threads didn't want, where they cost something:
 constexpr double kSwitchNs = 3e6;        ///< what another program runs for meanwhile, about
@@ -86,6 +88,16 @@ Verdict disk(const RunFacts& run) {
            "A smaller model, a smaller cache or more memory would change that."}};
 }
 
+/// The slowest thread, where it is too slow for its place.
+std::optional<size_t> slow_thread(const Breakdown& b) {
+  std::optional<size_t> slowest;
+  for (size_t thread = 0; thread < b.workers.size(); ++thread) {
+    if (b.workers[thread].pace >= (thread == 0 ? kSlowCaller : kSlowPace)) continue;
+    if (!slowest || b.workers[thread].pace < b.workers[*slowest].pace) slowest = thread;
+  }
+  return slowest;
+}
+
 Verdict uneven(const RunFacts& run, size_t slowest) {
   const Breakdown& b = run.breakdown;
   Verdict verdict{Bound::interference,
@@ -98,6 +110,15 @@ Verdict uneven(const RunFacts& run, size_t slowest) {
   if (switches_cost(b)) verdict.text.push_back(switches_text(b, "Threads lost their CPUs"));
   verdict.text.push_back("Fewer threads, or cores of its own for this process (taskset, cpusets), would change that.");
   return verdict;
+}
+
+Verdict late(size_t thread, double pieces_share) {
+  return {
+      Bound::interference,
+      {detail::format("Thread {} does {:.0f} % of the pieces that the busiest does: it comes late to most operations, "
+                      "since its core is busy with something else or slow to wake.",
+                      thread, 100.0 * pieces_share),
+       "Fewer threads, or cores of its own for this process (taskset, cpusets), would change that."}};
 }
 
 Verdict disturbed(const RunFacts& run) {
@@ -218,13 +239,15 @@ Verdict verdict_of(const RunFacts& run) {
   const Breakdown& b = run.breakdown;
   if (b.n_major_page_faults >= 1.0 && b.n_major_page_faults * kDiskReadNs >= kMuchTime * b.ns) return disk(run);
   const bool waits = share(b.wait_ns, b.ns) >= kMuchWaiting, disturbs = switches_cost(b);
-  const auto slowest = std::min_element(b.workers.begin(), b.workers.end(),
-                                        [](const WorkerFigures& x, const WorkerFigures& y) { return x.pace < y.pace; });
-  if (slowest != b.workers.end() && slowest->pace < kSlowPace && (waits || disturbs))
-    return uneven(run, static_cast<size_t>(slowest - b.workers.begin()));
+  if (const std::optional<size_t> slow = slow_thread(b); slow && (waits || disturbs)) return uneven(run, *slow);
   if (disturbs) return disturbed(run);
   const bool cached = run.figures.bytes > 0 && run.figures.bytes <= run.last_level_cache;
   if (!cached && run.figures.bandwidth_share >= kMemoryBound) return memory(run);
+  const auto [few, most] = std::minmax_element(b.workers.begin(), b.workers.end(),
+                                               [](const auto& x, const auto& y) { return x.n_pieces < y.n_pieces; });
+  // Operations that a cache holds are over before a thread has woken up.
+  if (!cached && !b.workers.empty() && few->n_pieces < kFewPieces * most->n_pieces)
+    return late(static_cast<size_t>(few - b.workers.begin()), few->n_pieces / most->n_pieces);
   if (waits && run.n_threads > 1) return waiting(run);
   return cached ? in_cache(run) : arithmetic(run);
 }

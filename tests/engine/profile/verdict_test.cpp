@@ -142,6 +142,30 @@ TEST_CASE("verdict: a slow thread is named, with its pace and what it costs the 
   CHECK(verdict_of(run).bound == Bound::arithmetic);
 }
 
+TEST_CASE("verdict: the calling thread, which also wakes the others, may be somewhat slower than they") {
+  RunFacts run = half_as_fast();
+  run.breakdown.wait_ns = 10e6;
+  run.breakdown.workers[0].pace = 0.75;
+  CHECK(verdict_of(run).bound == Bound::threads);
+  run.breakdown.workers[0].pace = 0.5;
+  CHECK(text_of(run, Bound::interference).find("Thread 0 works at 50 % of the pace of the fastest") == 0);
+}
+
+TEST_CASE("verdict: a thread that comes late to most operations is named") {
+  RunFacts run = half_as_fast(3);
+  run.breakdown.workers[0].n_pieces = 1200.0;
+  run.breakdown.workers[1].n_pieces = 84.0;
+  run.breakdown.workers[2].n_pieces = 900.0;
+  CHECK(text_of(run, Bound::interference) ==
+        "Thread 1 does 7 % of the pieces that the busiest does: it comes late to most operations, since its core is "
+        "busy with something else or slow to wake. Fewer threads, or cores of its own for this process (taskset, "
+        "cpusets), would change that.");
+  run.figures.bandwidth_share = 0.9;
+  CHECK(verdict_of(run).bound == Bound::memory);
+  run.figures.bytes = 20'000'000;
+  CHECK(verdict_of(run).bound == Bound::cache);
+}
+
 TEST_CASE("verdict: threads that keep losing their CPUs are disturbed, all alike") {
   RunFacts run = half_as_fast();
   run.breakdown.n_involuntary_switches = 1.6;
