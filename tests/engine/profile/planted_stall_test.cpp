@@ -180,13 +180,13 @@ class StallSignal {
 };
 
 TEST_CASE("planted_stall: a thread that stalls is named as the one that the others waited for") {
+  const StallSignal stall;  // outlives the thread, to which a signal may still be on its way
   const std::set<pid_t> before = threads_of_process();
   Observed observed(2);
   pid_t worker = 0;
   for (const pid_t id : threads_of_process())
     if (!before.contains(id)) worker = id;
   REQUIRE(worker > 0);
-  const StallSignal stall;
   // A stall between two jobs disturbs nobody; sooner or later one comes while the thread is at work.
   bool found = false;
   std::string reasons;
