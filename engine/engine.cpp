@@ -130,6 +130,7 @@ Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
   if (plan.empty()) return StepReport{{}, {}, {}, true};
   Result<cache::KvReservation> slots = reserve(plan);  // given back on scope exit unless committed
   if (!slots) return slots.error();
+  if (recorder) recorder->note_plan(plan, *cache);
   const int64_t forward_ns = steady_ns();
   Result<LogitsView> logits = forward->run(plan, *cache, stop);
   if (!logits) return logits.error();  // nothing a caller can see has changed
@@ -155,7 +156,7 @@ Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
   report.stats.elapsed_ns = end_ns - start_ns;
   report.stats.forward_ns = sample_ns - forward_ns;
   report.stats.sample_ns = end_ns - sample_ns;
-  if (recorder) recorder->finish(plan, *cache);
+  if (recorder) recorder->finish(plan);
   return report;
 }
 

@@ -82,7 +82,13 @@ size_t StepRecorder::bytes(Op op, int layer, const StepPlan& plan) const {
   return n * kv_bytes_[static_cast<size_t>(layer)];
 }
 
-void StepRecorder::finish(const StepPlan& plan, const cache::KvCache& cache) {
+void StepRecorder::note_plan(const StepPlan& plan, const cache::KvCache& cache) {
+  for (size_t layer = kv_bytes_.size(); layer < model_.config.layers.size(); ++layer)
+    kv_bytes_.push_back(
+        kv_bytes_of_token(cache, plan.entries.front().sequence, model_.config.layers[layer], static_cast<int>(layer)));
+}
+
+void StepRecorder::finish(const StepPlan& plan) {
   const Moment end = now();
   marks_[n_marks_] = {end.ticks, pool_.laps()->own(), pool_.last_job(), Op::commit, -1};
   const double ns_per_tick =
@@ -90,9 +96,6 @@ void StepRecorder::finish(const StepPlan& plan, const cache::KvCache& cache) {
   const auto ns_at = [&](uint64_t at) {
     return static_cast<int64_t>(static_cast<double>(at - begin_.ticks) * ns_per_tick);
   };
-  for (size_t layer = kv_bytes_.size(); layer < model_.config.layers.size(); ++layer)
-    kv_bytes_.push_back(
-        kv_bytes_of_token(cache, plan.entries.front().sequence, model_.config.layers[layer], static_cast<int>(layer)));
   // Most steps go through the operations of the one before: what doesn't depend on the step stays, since asking for it
   // anew would bring memory into the cache that a token has just pushed out.
   ops_.resize(n_marks_);

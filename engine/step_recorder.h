@@ -33,8 +33,10 @@ class StepRecorder {
     marks_[n_marks_++] = {ticks(), pool_.laps()->own(), pool_.last_job(), op, layer};
   }
   void add_token(const TokenTiming& timing) noexcept { tokens_.push_back(timing); }
+  /// What the step computes, while its sequences are there.
+  void note_plan(const StepPlan& plan, const cache::KvCache& cache);
   /// The step is over: tells the observer. Its tokens may be added up to here.
-  void finish(const StepPlan& plan, const cache::KvCache& cache);
+  void finish(const StepPlan& plan);
 
  private:
   /// The beginning of an operation.

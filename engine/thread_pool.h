@@ -35,7 +35,7 @@ class ThreadPool {
 
   int n_threads() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
-  /// From the next job on, notes who works when: kept for the last `n_jobs` jobs that ran on several threads.
+  /// Notes who works when, kept for the last `n_jobs` jobs that ran on several threads. Before the first job.
   void log_laps(int n_jobs) { laps_ = std::make_unique<LapLog>(n_threads(), n_jobs); }
   /// Null until log_laps().
   LapLog* laps() const noexcept { return laps_.get(); }

@@ -146,6 +146,7 @@ class Measuring {
   std::shared_ptr<const Model> model_;
   std::vector<int32_t> prompt_ids_;
   Clock::time_point start_;
+  size_t most_cache_bytes_ = 0;
 };
 
 Status Measuring::open() {
@@ -266,7 +267,6 @@ Status Measuring::runs() {
       run.verdict = profile::verdict_of(run.facts);
       report_.runs.push_back(std::move(run));
     }
-    if (n_threads == task_.threads.back()) note_memory(**engine, memory->size_bytes());
   }
   return {};
 }
@@ -279,6 +279,10 @@ Status Measuring::one_run(Engine& engine, profile::ReadBandwidth& memory, const 
   task.n_rounds = run.n_rounds = *task_.repeat;
   task.stop = interrupts_.token();
   streaming.record(run.steps, task);
+  task.begin_round = [&, begin = task.begin_round](int round) {
+    if (round == 0) note_memory(engine, memory.size_bytes());
+    begin(round);
+  };
   // Counted from a round's beginning to its last token.
   profile::CounterValues counted, before;
   const auto add = [](std::optional<double>& sum, const std::optional<double>& now, const std::optional<double>& then) {
@@ -288,7 +292,7 @@ Status Measuring::one_run(Engine& engine, profile::ReadBandwidth& memory, const 
   if (counters != nullptr) {
     task.begin_round = [&, begin = task.begin_round](int round) {
       begin(round);
-      n_left = round < 0 ? 0 : task.n_tokens;
+      n_left = task.n_tokens;
       before = counters->read();
     };
     task.consume = [&, consume = task.consume](const StepReport& report) {
@@ -350,8 +354,11 @@ Status Measuring::prefill(Engine& engine, profile::ReadBandwidth& memory, Stream
   return {};
 }
 
+/// Of the run that holds the most in its cache.
 void Measuring::note_memory(const Engine& engine, size_t bandwidth_bytes) {
   const MemoryStats stats = engine.memory_stats();
+  if (!report_.memory.empty() && stats.cache_bytes <= most_cache_bytes_) return;
+  most_cache_bytes_ = stats.cache_bytes;
   report_.memory = {{"weights", stats.weights_bytes},
                     {"kv cache", stats.cache_bytes},
                     {"activations", stats.activation_bytes},

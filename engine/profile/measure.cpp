@@ -108,7 +108,6 @@ Result<Timings> measure_decode(Engine& engine, ReadBandwidth& memory, const Task
   constexpr int kWarmUp = 2;  // pages, caches and branch predictors
   for (int round = 0; round < task.n_rounds; ++round) {
     timings.bandwidth.push_back(memory.measure(*engine.impl().pool));
-    if (task.begin_round) task.begin_round(-1);
     if (Status warm = run_round(std::min(kWarmUp, task.n_tokens), ignored); !warm) return warm.error();
     if (task.begin_round) task.begin_round(round);
     if (Status ran = run_round(task.n_tokens, timings.seconds); !ran) return ran.error();

@@ -21,7 +21,7 @@ struct Task {
   int n_rounds = 3;
   std::stop_token stop;
   std::vector<int32_t> prompt;  ///< prefill: of n_tokens; made up where it is empty
-  /// Called when a round begins, and with -1 when steps begin that only warm up and aren't measured. May be empty.
+  /// Called when a round begins, memory read and what comes first warmed up. May be empty.
   std::function<void(int round)> begin_round;
   /// Called when a round is over: what steps next isn't part of any. May be empty.
   std::function<void()> end_round;

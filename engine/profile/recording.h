@@ -47,8 +47,7 @@ class Recording {
   /// n_steps: that are expected. detail_bytes: what operations and laps may take; later steps go without.
   Recording(size_t n_steps, size_t detail_bytes) : n_expected_(n_steps), detail_bytes_(detail_bytes) {}
 
-  /// Steps from here on belong to a round, or to none (-1) and are ignored. What the threads went through before isn't
-  /// theirs.
+  /// Steps from here on belong to a round. What the threads went through before isn't theirs.
   void begin_round(int round) noexcept;
   void end_round() noexcept { round_ = -1; }
   /// Outside a round steps only show how much memory the others will need.

@@ -72,7 +72,8 @@ struct StepProfile {
   std::span<const ThreadProfile> threads;  ///< the first is the calling one
   std::span<const TokenTiming> tokens;
 
-  // Of the threads that compute, since the end of the step before.
+  // Of the threads that compute, since the step before. Those of other threads than the calling one are counted when
+  // they have done their part in `head`: of a step without logits with the next that has some.
   int64_t n_page_faults = 0;           ///< served from memory
   int64_t n_major_page_faults = 0;     ///< that had to read a disk
   int64_t n_context_switches = 0;      ///< a thread slept

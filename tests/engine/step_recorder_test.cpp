@@ -108,6 +108,23 @@ TEST_CASE("step_recorder: many prompts in one step are recorded within what was 
   CHECK(n_laps > 0);
 }
 
+TEST_CASE("step_recorder: bytes of keys and values are right though the first step ended the first sequence") {
+  size_t bytes = 0;
+  EngineOptions options;
+  options.n_threads = 1;
+  options.n_ctx = 128;
+  options.on_step = [&](const StepProfile& step) { bytes = attention_bytes(step); };
+  Result<std::unique_ptr<Engine>> engine = Engine::create(tiny_model(), options);
+  REQUIRE(engine);
+  REQUIRE((*engine)->submit(request_of(5, 1)));
+  REQUIRE((*engine)->step());
+  REQUIRE((*engine)->n_sequences() == 0);
+  REQUIRE((*engine)->submit(request_of(5, 2)));
+  REQUIRE((*engine)->step());
+  REQUIRE((*engine)->step());
+  CHECK(bytes == 5 * 1024);  // f16: two layers, K and V, two heads of 64
+}
+
 TEST_CASE("step_recorder: an observed text without end reads its sinks and its window") {
   EngineOptions options;
   options.n_threads = 1;
