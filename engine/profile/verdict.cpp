@@ -239,10 +239,12 @@ Verdict verdict_of(const RunFacts& run) {
   const Breakdown& b = run.breakdown;
   if (b.n_major_page_faults >= 1.0 && b.n_major_page_faults * kDiskReadNs >= kMuchTime * b.ns) return disk(run);
   const bool waits = share(b.wait_ns, b.ns) >= kMuchWaiting, disturbs = switches_cost(b);
-  if (const std::optional<size_t> slow = slow_thread(b); slow && (waits || disturbs)) return uneven(run, *slow);
-  if (disturbs) return disturbed(run);
   const bool cached = run.figures.bytes > 0 && run.figures.bytes <= run.last_level_cache;
-  if (!cached && run.figures.bandwidth_share >= kMemoryBound) return memory(run);
+  const bool at_memory = !cached && run.figures.bandwidth_share >= kMemoryBound;
+  if (const std::optional<size_t> slow = slow_thread(b); slow && (waits || (disturbs && !at_memory)))
+    return uneven(run, *slow);
+  if (at_memory) return memory(run);
+  if (disturbs) return disturbed(run);
   const auto [few, most] = std::minmax_element(b.workers.begin(), b.workers.end(),
                                                [](const auto& x, const auto& y) { return x.n_pieces < y.n_pieces; });
   // Operations that a cache holds are over before a thread has woken up.

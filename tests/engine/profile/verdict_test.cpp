@@ -176,11 +176,17 @@ TEST_CASE("verdict: threads that keep losing their CPUs are disturbed, all alike
             .find("The thread lost its CPU to other programs 1.6 times a token. A CPU of its own") == 0);
 }
 
-TEST_CASE("verdict: some switches in a token of half a second are nothing") {
+TEST_CASE("verdict: switches don't matter where tokens come at memory's rate all the same") {
   RunFacts run = usual();
+  run.breakdown.n_involuntary_switches = 1.6;
+  CHECK(verdict_of(run).bound == Bound::memory);
+}
+
+TEST_CASE("verdict: some switches in a token of half a second are nothing") {
+  RunFacts run = half_as_fast();
   run.breakdown.ns = 500e6;
   run.breakdown.n_involuntary_switches = 2.0;
-  CHECK(verdict_of(run).bound == Bound::memory);
+  CHECK(verdict_of(run).bound != Bound::interference);
   run.breakdown.n_involuntary_switches = 20.0;
   CHECK(verdict_of(run).bound == Bound::interference);
 }
