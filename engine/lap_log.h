@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "engine/thread_events.h"
@@ -49,8 +50,17 @@ class LapLog {
                slot.n_pieces.load(std::memory_order_relaxed)};
   }
 
+  /// Brings the place for a thread's part in a job to its core, while it works.
+  void expect(int thread, uint32_t job) noexcept { __builtin_prefetch(&slot_of(thread, job), 1); }
+
   // The caller's alone.
-  void note_wait(uint64_t n_ticks) noexcept { own_.waited += n_ticks; }
+  void begin_wait(uint64_t now) noexcept { waits_since_ = now; }
+  /// Where it waited, it did so until now; a later call changes nothing. The wait for a job ends with what comes next,
+  /// which looks at the clock anyway.
+  void end_wait(uint64_t now) noexcept {
+    if (waits_since_ != 0) own_.waited += now - std::exchange(waits_since_, 0);
+  }
+  bool waits() const noexcept { return waits_since_ != 0; }
   void note_own(int n_pieces) noexcept { own_.n_pieces += static_cast<uint32_t>(n_pieces); }
   const Own& own() const noexcept { return own_; }
 
@@ -96,7 +106,8 @@ class LapLog {
   std::vector<Slot> slots_;
   std::vector<Events> events_;
   std::atomic<bool> events_wanted_{false};
-  Own own_;
+  alignas(64) Own own_;  // away from what the other threads read
+  uint64_t waits_since_ = 0;
 };
 
 }  // namespace decant

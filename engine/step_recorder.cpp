@@ -68,8 +68,7 @@ void StepRecorder::begin_step() noexcept {
   tokens_.clear();
   n_marks_ = 0;
   begin_ = now();
-  begin(Op::schedule);
-  marks_[0].at = begin_.ticks;
+  add_mark(begin_.ticks, Op::schedule, -1);
 }
 
 size_t StepRecorder::bytes(Op op, int layer, const StepPlan& plan) const {
@@ -90,7 +89,8 @@ void StepRecorder::note_plan(const StepPlan& plan, const cache::KvCache& cache) 
 
 void StepRecorder::finish(const StepPlan& plan) {
   const Moment end = now();
-  marks_[n_marks_] = {end.ticks, pool_.laps()->own(), pool_.last_job(), Op::commit, -1};
+  add_mark(end.ticks, Op::commit, -1);
+  --n_marks_;  // the last one only ends the one before
   const double ns_per_tick =
       static_cast<double>(end.ns - begin_.ns) / static_cast<double>(std::max<uint64_t>(end.ticks - begin_.ticks, 1));
   const auto ns_at = [&](uint64_t at) {

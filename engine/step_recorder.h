@@ -30,7 +30,7 @@ class StepRecorder {
   /// From here on it is `op`.
   void begin(Op op, int layer = -1) noexcept {
     if (op == Op::head) pool_.laps()->want_events(true);  // the last that all threads take part in
-    marks_[n_marks_++] = {ticks(), pool_.laps()->own(), pool_.last_job(), op, layer};
+    add_mark(ticks(), op, layer);
   }
   void add_token(const TokenTiming& timing) noexcept { tokens_.push_back(timing); }
   /// What the step computes, while its sequences are there.
@@ -52,6 +52,10 @@ class StepRecorder {
     uint64_t ticks = 0;
     int64_t ns = 0;
   };
+  void add_mark(uint64_t at, Op op, int layer) noexcept {
+    pool_.laps()->end_wait(at);
+    marks_[n_marks_++] = {at, pool_.laps()->own(), pool_.last_job(), op, layer};
+  }
   static Moment now() noexcept;
   ThreadEvents events() const noexcept;
   size_t bytes(Op op, int layer, const StepPlan& plan) const;

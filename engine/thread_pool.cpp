@@ -107,6 +107,7 @@ void ThreadPool::run(int n_pieces, CallPiece call, void* context) {
     for (int i = 0; i < n_pieces; ++i) call(context, i, 0);
     return;
   }
+  if (laps_ && laps_->waits()) laps_->end_wait(ticks());
   const uint32_t job = job_.load(std::memory_order_relaxed) + 1;
   // First no piece can be claimed, then the job changes, then it opens: whoever reads a part of the new job fails to
   // claim a piece of the old one.
@@ -121,15 +122,18 @@ void ThreadPool::run(int n_pieces, CallPiece call, void* context) {
 
   work(job, 0);
   if (n_left_.load(std::memory_order_acquire) == 0) return;
-  const uint64_t waits_from = laps_ ? ticks() : 0;
+  if (laps_) laps_->begin_wait(ticks());
   for (int left = n_left_.load(std::memory_order_acquire); left != 0; left = n_left_.load(std::memory_order_acquire))
     wait_for_change(n_left_, left);
-  if (laps_) laps_->note_wait(ticks() - waits_from);
 }
 
 void ThreadPool::work(uint32_t job, int thread) {
   const detail::FpState fp_state;
-  const uint64_t begin = laps_ && thread > 0 ? ticks() : 0;
+  uint64_t begin = 0;
+  if (laps_ && thread > 0) {
+    laps_->expect(thread, job);
+    begin = ticks();
+  }
   int n_done = 0;
   uint64_t claim = claim_.load(std::memory_order_acquire);
   for (;;) {

@@ -5,11 +5,14 @@
 
 namespace decant::test {
 
-TEST_CASE("readme: the C++ sample is the one that is compiled and run here") {
-  const std::string readme = read_file(DECANT_SOURCE_DIR "/README.md"),
-                    sample = read_file(DECANT_SOURCE_DIR "/tests/api/readme_sample.cpp");
-  CHECK(sample.size() > 500);
-  CHECK(readme.find("```cpp\n" + sample + "```\n") != std::string::npos);
+TEST_CASE("documents: their C++ samples are those that are compiled and run here") {
+  const auto has_sample = [](const std::string& document, const std::string& sample) {
+    const std::string code = read_file(DECANT_SOURCE_DIR "/tests/api/" + sample);
+    CHECK(code.size() > 500);
+    return read_file(DECANT_SOURCE_DIR "/" + document).find("```cpp\n" + code + "```\n") != std::string::npos;
+  };
+  CHECK(has_sample("README.md", "readme_sample.cpp"));
+  CHECK(has_sample("tools/profiling.md", "profiling_sample.cpp"));
 }
 
 }  // namespace decant::test
