@@ -125,15 +125,15 @@ int cmd_profile(const Words& words) {
   arguments.integer("--prompt-tokens", task.n_prompt_tokens, 0, 1 << 20,
                     "Made-up tokens instead (default: 512, or what the context holds); 0: no prompt");
   arguments.integer("--repeat", task.repeat, 1, 1000, "Rounds of each measurement (default: 3)");
-  arguments.flag("--counters", task.counters, "Also cycles, instructions, cache and TLB misses, where the system lets");
+  arguments.flag("--counters", task.counters,
+                 "Also cycles, instructions, cache and TLB misses, where the system permits");
   task.model.declare_computation(arguments);
   arguments.text("--json", "FILE", paths.json,
                  "Everything, for programs; '-' is standard output, instead of the table");
   arguments.flag("--csv", paths.csv, "One line a run on standard output, instead of the table");
   arguments.text("--html", "FILE", paths.html, "A page with charts, for a browser; needs no network");
   arguments.text("--trace", "FILE", paths.trace, "Chrome trace events, for ui.perfetto.dev");
-  arguments.pair("--compare", "A.json B.json", compared,
-                 "Compare two files of --json instead; with --html as a page too");
+  arguments.pair("--compare", "FILE", compared, "Compare two files of --json instead; with --html as a page too");
   arguments.note(
       "Before each round memory is read by as many threads; 'of memory' is what a token read of that. A context of a\n"
       "depth is made of random keys and values, not computed; the prompt that is measured follows it.");
