@@ -46,6 +46,15 @@ size_t resident_bytes() {
   return resident * static_cast<size_t>(::sysconf(_SC_PAGESIZE));
 }
 
+/// Adds now - before to each counter that both have.
+void add_difference(profile::CounterValues& sum, const profile::CounterValues& now,
+                    const profile::CounterValues& before) {
+  for (const auto counter : {&profile::CounterValues::cycles, &profile::CounterValues::instructions,
+                             &profile::CounterValues::cache_misses, &profile::CounterValues::tlb_misses})
+    if (now.*counter && before.*counter)
+      sum.*counter = (sum.*counter).value_or(0.0) + *(now.*counter) - *(before.*counter);
+}
+
 /// A program that streams: what it does with a step's tokens, and where steps are taken down.
 class Streaming {
  public:
@@ -283,26 +292,15 @@ Status Measuring::one_run(Engine& engine, profile::ReadBandwidth& memory, const 
     if (round == 0) note_memory(engine, memory.size_bytes());
     begin(round);
   };
-  // Counted from a round's beginning to its last token.
   profile::CounterValues counted, before;
-  const auto add = [](std::optional<double>& sum, const std::optional<double>& now, const std::optional<double>& then) {
-    if (now && then) sum = sum.value_or(0.0) + *now - *then;
-  };
-  int n_left = 0;
   if (counters != nullptr) {
     task.begin_round = [&, begin = task.begin_round](int round) {
       begin(round);
-      n_left = task.n_tokens;
       before = counters->read();
     };
-    task.consume = [&, consume = task.consume](const StepReport& report) {
-      consume(report);
-      if (--n_left != 0) return;
-      const profile::CounterValues now = counters->read();
-      add(counted.cycles, now.cycles, before.cycles);
-      add(counted.instructions, now.instructions, before.instructions);
-      add(counted.cache_misses, now.cache_misses, before.cache_misses);
-      add(counted.tlb_misses, now.tlb_misses, before.tlb_misses);
+    task.end_round = [&, end = task.end_round] {
+      add_difference(counted, counters->read(), before);
+      end();
     };
   }
   Result<profile::Timings> decode = profile::measure_decode(engine, memory, task);

@@ -136,8 +136,8 @@ class Table {
     for (size_t i = 0; b.workers.size() > 1 && i < b.workers.size(); ++i) {
       const profile::WorkerFigures& w = b.workers[i];
       text_ += detail::format(
-          "  thread {:<3}  busy {} ms, waiting at barriers {} ({:.1f} %), {:.0f} pieces at {:.0f} % of the best pace\n",
-          i, ms_text(w.busy_ns / 1e6), ms_text(w.wait_ns / 1e6), 100.0 * share(w.wait_ns, w.busy_ns + w.wait_ns),
+          "  thread {:<3}  busy {} ms, waiting {} ({:.1f} %), {:.0f} pieces at {:.0f} % of the best pace\n", i,
+          ms_text(w.busy_ns / 1e6), ms_text(w.wait_ns / 1e6), 100.0 * share(w.wait_ns, w.busy_ns + w.wait_ns),
           w.n_pieces, 100.0 * w.pace);
     }
     text_ += wrapped("  events       ",
