@@ -8,21 +8,12 @@
 #include "decant/engine.h"
 
 #include "engine/engine_impl.h"
-#include "engine/model/synth.h"
 #include "tests/support/failing_new.h"
+#include "tests/support/made_model.h"
 #include "tests/support/temp_dir.h"
 
 namespace decant {
 namespace {
-
-std::shared_ptr<const Model> tiny_model() {
-  const test::TempDir folder;
-  const std::string path = folder.path("tiny.gguf");
-  REQUIRE(model::synthesize(*model::synth_shape("tiny"), *model::find_weight_mix("q4_0"), path));
-  Result<std::shared_ptr<const Model>> model = Model::open(path);
-  REQUIRE(model);
-  return *model;
-}
 
 Request request_of(int n_prompt, int max_new_tokens) {
   Request request;
@@ -49,7 +40,7 @@ TEST_CASE("step_recorder: an observed step calls no allocator, with any number o
     options.max_sequences = 3;
     options.cache.prefix_bytes = 0;
     options.on_step = [&](const StepProfile&) { ++n_told; };
-    Result<std::unique_ptr<Engine>> engine = Engine::create(tiny_model(), options);
+    Result<std::unique_ptr<Engine>> engine = Engine::create(test::made_model(), options);
     REQUIRE(engine);
     for (const int n_prompt : {2, 40, 3}) REQUIRE((*engine)->submit(request_of(n_prompt, 150)));
     REQUIRE((*engine)->step());
@@ -74,7 +65,7 @@ TEST_CASE("step_recorder: chunks of a prompt have neither logits nor tokens") {
     n_ops.push_back(step.ops.size());
     n_tokens.push_back(static_cast<int>(step.tokens.size()));
   };
-  Result<std::unique_ptr<Engine>> engine = Engine::create(tiny_model(), options);
+  Result<std::unique_ptr<Engine>> engine = Engine::create(test::made_model(), options);
   REQUIRE(engine);
   REQUIRE((*engine)->submit(request_of(40, 1)));
   for (int i = 0; i < 4; ++i) REQUIRE((*engine)->step());
@@ -101,7 +92,7 @@ TEST_CASE("step_recorder: many prompts in one step are recorded within what was 
       }
     }
   };
-  Result<std::unique_ptr<Engine>> engine = Engine::create(tiny_model(), options);
+  Result<std::unique_ptr<Engine>> engine = Engine::create(test::made_model(), options);
   REQUIRE(engine);
   for (int i = 0; i < 60; ++i) REQUIRE((*engine)->submit(request_of(40 + i % 3, 8)));
   for (int i = 0; i < 8; ++i) REQUIRE((*engine)->step());
@@ -114,7 +105,7 @@ TEST_CASE("step_recorder: bytes of keys and values are right though the first st
   options.n_threads = 1;
   options.n_ctx = 128;
   options.on_step = [&](const StepProfile& step) { bytes = attention_bytes(step); };
-  Result<std::unique_ptr<Engine>> engine = Engine::create(tiny_model(), options);
+  Result<std::unique_ptr<Engine>> engine = Engine::create(test::made_model(), options);
   REQUIRE(engine);
   REQUIRE((*engine)->submit(request_of(5, 1)));
   REQUIRE((*engine)->step());
@@ -131,7 +122,7 @@ TEST_CASE("step_recorder: an observed text without end reads its sinks and its w
   options.n_ctx = 512;
   size_t bytes = 0;
   options.on_step = [&](const StepProfile& step) { bytes = attention_bytes(step); };
-  Result<std::unique_ptr<Engine>> engine = Engine::create(tiny_model(), options);
+  Result<std::unique_ptr<Engine>> engine = Engine::create(test::made_model(), options);
   REQUIRE(engine);
   Request request = request_of(8, 0);
   request.n_sinks = 4;

@@ -6,24 +6,14 @@
 
 #include <doctest/doctest.h>
 
-#include "engine/model/synth.h"
 #include "engine/profile/filled_sequence.h"
 #include "engine/profile/token_bytes.h"
 #include "tests/support/fixtures.h"
+#include "tests/support/made_model.h"
 #include "tests/support/temp_dir.h"
 
 namespace decant::profile {
 namespace {
-
-/// The tiny shape with weights from a seed: two layers of 2 kv heads of 64 channels.
-std::shared_ptr<const Model> tiny_model(const char* type = "q4_0") {
-  const test::TempDir folder;
-  const std::string path = folder.path("tiny.gguf");
-  REQUIRE(model::synthesize(*model::synth_shape("tiny"), *model::find_weight_mix(type), path));
-  Result<std::shared_ptr<const Model>> model = Model::open(path);
-  REQUIRE(model);
-  return *model;
-}
 
 std::unique_ptr<Engine> engine_of(const std::shared_ptr<const Model>& model, int n_threads = 1,
                                   KvType kv_type = KvType::f16, int max_sequences = 1) {
@@ -50,7 +40,7 @@ std::vector<int32_t> decode(Engine& engine, SequenceId id, int n) {
 }
 
 TEST_CASE("filled_sequence: decodes from its depth on, alike with any number of threads and after a rewind") {
-  const auto model = tiny_model();
+  const auto model = test::made_model();
   for (const KvType type : {KvType::f32, KvType::f16, KvType::bf16, KvType::q8, KvType::q4, KvType::q4_plain}) {
     CAPTURE(to_string(type));
     for (const int depth : {0, 1, 129, 700}) {
@@ -72,7 +62,7 @@ TEST_CASE("filled_sequence: decodes from its depth on, alike with any number of 
 }
 
 TEST_CASE("filled_sequence: one that has no room leaves the engine as it was") {
-  const auto engine = engine_of(tiny_model());
+  const auto engine = engine_of(test::made_model());
   CHECK(add_filled_sequence(*engine, 1024).error().code == ErrorCode::invalid_argument);
   CHECK(engine->n_sequences() == 0);
   REQUIRE(add_filled_sequence(*engine, 10));
@@ -82,12 +72,9 @@ TEST_CASE("filled_sequence: one that has no room leaves the engine as it was") {
 
 TEST_CASE("token_bytes: weights once, and keys and values as the cache stores them") {
   const test::TempDir folder;
-  const auto weight_bytes = [&](const std::string& shape, const char* type) {
-    const std::string path = folder.path("model.gguf");
-    REQUIRE(model::synthesize(*model::synth_shape(shape), *model::find_weight_mix(type), path));
-    const Result<std::shared_ptr<const Model>> model = Model::open(path);
-    REQUIRE(model);
-    return std::pair(weight_bytes_per_token(**model), (*model)->info().file_bytes);
+  const auto weight_bytes = [](const std::string& shape, const char* type) {
+    const auto model = test::made_model(shape, type);
+    return std::pair(weight_bytes_per_token(*model), model->info().file_bytes);
   };
   const auto [tied, tied_file] = weight_bytes("tiny", "q8_0");
   CHECK(tied == tied_file);
@@ -97,7 +84,7 @@ TEST_CASE("token_bytes: weights once, and keys and values as the cache stores th
   const auto [untied, untied_file] = weight_bytes(folder.path("config.json"), "f16");
   CHECK(untied == untied_file - 299 * 64 * 2);
 
-  const auto model = tiny_model();
+  const auto model = test::made_model();
   struct PositionBytes {
     KvType type;
     size_t bytes;
@@ -117,7 +104,7 @@ TEST_CASE("token_bytes: weights once, and keys and values as the cache stores th
 }
 
 TEST_CASE("measure: a time for each step of each round, and the engine is empty afterwards") {
-  const auto engine = engine_of(tiny_model(), 2, KvType::f16, 3);
+  const auto engine = engine_of(test::made_model(), 2, KvType::f16, 3);
   Result<ReadBandwidth> memory = ReadBandwidth::create();
   REQUIRE(memory);
   Task task;

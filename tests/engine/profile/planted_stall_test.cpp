@@ -16,9 +16,9 @@
 #include <unistd.h>
 
 #include "engine/engine_impl.h"
-#include "engine/model/synth.h"
 #include "engine/profile/breakdown.h"
 #include "engine/profile/measure.h"
+#include "tests/support/made_model.h"
 #include "tests/support/temp_dir.h"
 
 namespace decant::profile {
@@ -27,16 +27,6 @@ namespace {
 constexpr std::chrono::milliseconds kStall{2};
 // Another program may disturb a token by more than what is planted. It doesn't do so every time.
 constexpr int kAttempts = 100;
-
-/// Two layers, weights from a seed.
-std::shared_ptr<const Model> tiny_model() {
-  const test::TempDir folder;
-  const std::string path = folder.path("tiny.gguf");
-  REQUIRE(model::synthesize(*model::synth_shape("tiny"), *model::find_weight_mix("q4_0"), path));
-  Result<std::shared_ptr<const Model>> model = Model::open(path);
-  REQUIRE(model);
-  return *model;
-}
 
 /// An engine whose steps are taken down while it decodes.
 class Observed {
@@ -51,7 +41,7 @@ class Observed {
       if (on_step) on_step(step);
       if (recording_ != nullptr) recording_->add(step);
     };
-    Result<std::unique_ptr<Engine>> made = Engine::create(tiny_model(), options);
+    Result<std::unique_ptr<Engine>> made = Engine::create(test::made_model(), options);
     REQUIRE(made);
     engine = std::move(*made);
     Result<ReadBandwidth> made_memory = ReadBandwidth::create();

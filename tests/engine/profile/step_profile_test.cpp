@@ -13,10 +13,10 @@
 
 #include "decant/profile.h"
 
-#include "engine/model/synth.h"
 #include "engine/profile/filled_sequence.h"
 #include "engine/profile/token_bytes.h"
 #include "tests/support/fixtures.h"
+#include "tests/support/made_model.h"
 #include "tests/support/temp_dir.h"
 
 namespace decant::profile {
@@ -24,17 +24,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-std::shared_ptr<const Model> open_synthetic(const std::string& shape, const char* type) {
-  const test::TempDir folder;
-  const std::string path = folder.path("model.gguf");
-  REQUIRE(model::synthesize(*model::synth_shape(shape), *model::find_weight_mix(type), path));
-  Result<std::shared_ptr<const Model>> model = Model::open(path);
-  REQUIRE(model);
-  return *model;
-}
-
-/// Two layers, 256 channels, 4 heads over 2 of 64, 512 hidden, 512 tokens.
-std::shared_ptr<const Model> tiny_model() { return open_synthetic("tiny", "q8_0"); }
+std::shared_ptr<const Model> tiny_model() { return test::made_model("tiny", "q8_0"); }
 
 EngineOptions options_of(int n_threads, StepObserver on_step) {
   EngineOptions options;
@@ -213,7 +203,7 @@ TEST_CASE("step profile: a window's bytes end with the window, an untied embeddi
   folder.write("config.json", R"({"model_type": "mistral", "num_hidden_layers": 1, "hidden_size": 64,
       "intermediate_size": 128, "num_attention_heads": 1, "num_key_value_heads": 1, "vocab_size": 512,
       "max_position_embeddings": 1024, "sliding_window": 100, "tie_word_embeddings": false})");
-  const auto model = open_synthetic(folder.path("config.json"), "f16");
+  const auto model = test::made_model(folder.path("config.json"), "f16");
   std::vector<std::pair<size_t, size_t>> bytes;  // of embed, of attention
   const auto engine = engine_of(model, 1, [&](const StepProfile& step) {
     bytes.emplace_back();
