@@ -28,7 +28,7 @@ def missing(what):
 
 try:
     from selenium import webdriver
-    from selenium.common.exceptions import NoAlertPresentException
+    from selenium.common.exceptions import NoAlertPresentException, WebDriverException
     from selenium.webdriver.chrome.service import Service
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.by import By
@@ -65,7 +65,11 @@ class Page:
                          "--no-first-run", f"--user-data-dir={folder}/browser"):
             options.add_argument(argument)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        cls.driver = webdriver.Chrome(service=Service(DRIVER), options=options)
+        try:
+            cls.driver = webdriver.Chrome(service=Service(DRIVER), options=options)
+        except WebDriverException as error:  # no localhost, no sandbox, no memory: nothing that decant could do wrong
+            print(f"skipped: the browser doesn't start here: {error}")
+            sys.exit(SKIPPED)
 
     @classmethod
     def make(cls, name, *documents):
