@@ -125,6 +125,8 @@ Breakdown break_down(const Recording& recording, std::span<const Sample> samples
   }
   // Rare events would be lost in the middle half.
   const auto n_all = static_cast<double>(samples.size());
+  for (const Sample& sample : samples) b.mean_ns += sample.ns / n_all;
+  b.quick_ns = samples[order[order.size() / 10]].ns;
   for (const Sample& sample : samples)
     for (const RecordedStep& step : steps_of(recording, sample)) {
       b.n_page_faults += static_cast<double>(step.n_page_faults) / n_all;

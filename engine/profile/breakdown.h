@@ -36,6 +36,7 @@ struct WorkerFigures {
 /// the program's part add up to ns but for what nobody has named.
 struct Breakdown {
   double ns = 0.0;
+  double mean_ns = 0.0, quick_ns = 0.0;   ///< of all samples; below which a tenth of them lies
   std::array<double, kOps> work_ns = {};  ///< of the calling thread
   double wait_ns = 0.0;                   ///< it waited for others
   double profiler_ns = 0.0;               ///< telling the observer

@@ -13,10 +13,11 @@ constexpr double kSlowPace = 0.8;        ///< of the fastest thread: something t
 constexpr double kSlowCaller = 0.65;     ///< the calling thread's time holds more than pieces: it wakes the others
 constexpr double kFewPieces = 0.4;       ///< of the busiest thread's
 constexpr double kMuchWaiting = 0.1;     ///< of a token
-constexpr double kSwitchesAToken = 0.2;  ///< that threads didn't want, where they cost something:
-constexpr double kSwitchNs = 3e6;        ///< what another program runs for meanwhile, about
+constexpr double kSwitchesAToken = 0.2;  ///< that threads didn't want, where tokens differ by so much:
+constexpr double kUneven = 1.1;          ///< the mean token beside the quick ones
 constexpr double kDiskReadNs = 1e5;      ///< what a page from an SSD takes, about
 constexpr double kMuchTime = 0.05;       ///< of a token
+constexpr double kCacheShare = 0.8;      ///< of the cache: the rest is for activations, code, neighbours
 constexpr double kCold = 0.9;            ///< of the model's files in the page cache: less is worth a word
 
 std::string megabytes(double bytes) { return detail::format("{:.{}f} MB", bytes / 1e6, bytes < 1e7 ? 2 : 0); }
@@ -26,7 +27,7 @@ std::string plural(int n, const char* what) { return detail::format("{} {}{}", n
 double share(double part, double whole) { return whole > 0.0 ? part / whole : 0.0; }
 
 bool switches_cost(const Breakdown& b) {
-  return b.n_involuntary_switches >= kSwitchesAToken && b.n_involuntary_switches * kSwitchNs >= kMuchTime * b.ns;
+  return b.n_involuntary_switches >= kSwitchesAToken && b.mean_ns >= kUneven * b.quick_ns;
 }
 
 std::string switches_text(const Breakdown& b, const char* who) {
@@ -131,6 +132,13 @@ Verdict disturbed(const RunFacts& run) {
            "Fewer threads than CPUs, or CPUs of its own for this process (taskset, cpusets), would change that."}};
 }
 
+Verdict crowded(const RunFacts& run) {
+  return {Bound::threads,
+          {detail::format("{} share {}: they keep each other waiting.", plural(run.n_threads, "thread"),
+                          plural(run.n_cpus, "CPU")),
+           detail::format("{} would be faster.", plural(run.n_cpus, "thread"))}};
+}
+
 Verdict waiting(const RunFacts& run) {
   const Breakdown& b = run.breakdown;
   return {
@@ -176,11 +184,12 @@ void add_threads(const std::vector<RunFacts>& runs, std::vector<std::string>& te
   for (const RunFacts& run : runs) {
     if (run.depth != first.depth || run.n_threads == first.n_threads || first.figures.tokens_per_s <= 0.0) continue;
     const bool one = run.n_threads == 1;
-    std::string line = detail::format("{} {} {:.2f} times the tokens of {}", plural(run.n_threads, "thread"),
-                                      one ? "makes" : "make", run.figures.tokens_per_s / first.figures.tokens_per_s,
-                                      first.n_threads == 1 ? "one" : std::to_string(first.n_threads));
+    std::string line =
+        detail::format("At depth {}, {} {} {:.2f} times the tokens of {}", run.depth, plural(run.n_threads, "thread"),
+                       one ? "makes" : "make", run.figures.tokens_per_s / first.figures.tokens_per_s,
+                       first.n_threads == 1 ? "one" : std::to_string(first.n_threads));
     if (run.figures.bandwidth_gb_per_s > 0.0 && first.figures.bandwidth_gb_per_s > 0.0)
-      line += detail::format("; {} memory {:.2f} times as fast", one ? "it reads" : "they read",
+      line += detail::format("; plain reads are {:.2f} times as fast",
                              run.figures.bandwidth_gb_per_s / first.figures.bandwidth_gb_per_s);
     text.push_back(line + ".");
   }
@@ -239,7 +248,9 @@ Verdict verdict_of(const RunFacts& run) {
   const Breakdown& b = run.breakdown;
   if (b.n_major_page_faults >= 1.0 && b.n_major_page_faults * kDiskReadNs >= kMuchTime * b.ns) return disk(run);
   const bool waits = share(b.wait_ns, b.ns) >= kMuchWaiting, disturbs = switches_cost(b);
-  const bool cached = run.figures.bytes > 0 && run.figures.bytes <= run.last_level_cache;
+  if (run.n_cpus > 0 && run.n_threads > run.n_cpus) return crowded(run);
+  const bool cached = run.figures.bytes > 0 &&
+                      static_cast<double>(run.figures.bytes) <= kCacheShare * static_cast<double>(run.last_level_cache);
   const bool at_memory = !cached && run.figures.bandwidth_share >= kMemoryBound;
   if (const std::optional<size_t> slow = slow_thread(b); slow && (waits || (disturbs && !at_memory)))
     return uneven(run, *slow);

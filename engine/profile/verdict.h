@@ -30,6 +30,7 @@ struct Verdict {
 /// One thread count and depth, measured.
 struct RunFacts {
   int n_threads = 0;
+  int n_cpus = 0;  ///< that the process may use; 0: unknown
   int depth = 0;
   DecodeFigures figures;
   Breakdown breakdown;

@@ -34,7 +34,7 @@ RunFacts usual(int n_threads = 2) {
   run.figures.gb_per_s = 28.0;
   run.figures.bandwidth_gb_per_s = 30.0;
   run.figures.bandwidth_share = 28.0 / 30.0;
-  run.breakdown.ns = 25e6;
+  run.breakdown.ns = run.breakdown.mean_ns = run.breakdown.quick_ns = 25e6;
   run.breakdown.work_ns[at(Op::ffn_up)] = 12e6;
   run.breakdown.bytes[at(Op::ffn_up)] = 350'000'000;
   run.breakdown.work_ns[at(Op::attention)] = 8e6;
@@ -54,7 +54,8 @@ RunFacts half_as_fast(int n_threads = 2) {
   run.figures.tokens_per_s = 20.0;
   run.figures.gb_per_s = 14.0;
   run.figures.bandwidth_share = 14.0 / 30.0;
-  run.breakdown.ns = 50e6;
+  run.breakdown.ns = run.breakdown.mean_ns = 50e6;
+  run.breakdown.quick_ns = 40e6;
   for (double& ns : run.breakdown.work_ns) ns *= 2.0;
   return run;
 }
@@ -184,11 +185,21 @@ TEST_CASE("verdict: switches don't matter where tokens come at memory's rate all
 
 TEST_CASE("verdict: some switches in a token of half a second are nothing") {
   RunFacts run = half_as_fast();
-  run.breakdown.ns = 500e6;
+  run.breakdown.ns = run.breakdown.mean_ns = run.breakdown.quick_ns = 500e6;
   run.breakdown.n_involuntary_switches = 2.0;
   CHECK(verdict_of(run).bound != Bound::interference);
   run.breakdown.n_involuntary_switches = 20.0;
+  run.breakdown.mean_ns = 600e6;
   CHECK(verdict_of(run).bound == Bound::interference);
+}
+
+TEST_CASE("verdict: more threads than CPUs are told of before anything else") {
+  RunFacts run = half_as_fast(8);
+  run.n_cpus = 2;
+  CHECK(text_of(run, Bound::threads) ==
+        "8 threads share 2 CPUs: they keep each other waiting. 2 threads would be faster.");
+  run.n_cpus = 8;
+  CHECK(verdict_of(run).bound == Bound::arithmetic);
 }
 
 TEST_CASE("verdict: a model that doesn't stay in memory is bound by the disk") {
@@ -270,11 +281,11 @@ TEST_CASE("overall_verdict: compares thread counts with the first") {
   one.figures.tokens_per_s = 25.0;
   one.figures.bandwidth_gb_per_s = 20.0;
   CHECK(overall(warm(), {one, two}) ==
-        "2 threads make 1.60 times the tokens of one; they read memory 1.50 times as fast.");
+        "At depth 0, 2 threads make 1.60 times the tokens of one; plain reads are 1.50 times as fast.");
   CHECK(overall(warm(), {two, one}) ==
-        "1 thread makes 0.62 times the tokens of 2; it reads memory 0.67 times as fast.");
+        "At depth 0, 1 thread makes 0.62 times the tokens of 2; plain reads are 0.67 times as fast.");
   one.figures.bandwidth_gb_per_s = 0.0;
-  CHECK(overall(warm(), {one, two}) == "2 threads make 1.60 times the tokens of one.");
+  CHECK(overall(warm(), {one, two}) == "At depth 0, 2 threads make 1.60 times the tokens of one.");
   one.figures.tokens_per_s = 0.0;
   CHECK(overall(warm(), {one, two}).empty());
 }
@@ -321,8 +332,8 @@ TEST_CASE("overall_verdict: several thread counts with several depths have a sen
     }
   const std::vector<std::string> text = overall_verdict(warm(), runs);
   REQUIRE(text.size() == 5);
-  CHECK(text[0].find("2 threads make") == 0);
-  CHECK(text[1].find("4 threads make") == 0);
+  CHECK(text[0].find("At depth 0, 2 threads make") == 0);
+  CHECK(text[1].find("At depth 0, 4 threads make") == 0);
   CHECK(text[2].find("With 1 thread, ") == 0);
   CHECK(text[3].find("With 2 threads, ") == 0);
   CHECK(text[4].find("With 4 threads, ") == 0);
