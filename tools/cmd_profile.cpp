@@ -30,6 +30,15 @@ struct ReportPaths {
     const auto is_output = [](const std::optional<std::string>& path) { return path == "-" ? 1 : 0; };
     return is_output(json) + is_output(html) + is_output(trace) + (csv ? 1 : 0);
   }
+
+  /// A file that two of these, or of `others`, name.
+  std::optional<std::string> named_twice(std::vector<std::string> others) const {
+    for (const std::optional<std::string>& path : {json, html, trace})
+      if (path && *path != "-") others.push_back(*path);
+    std::sort(others.begin(), others.end());
+    const auto twice = std::adjacent_find(others.begin(), others.end());
+    return twice == others.end() ? std::nullopt : std::optional(*twice);
+  }
 };
 
 /// A file that is opened before the measuring, so that a wrong name is told at once, and written after it.
@@ -61,7 +70,9 @@ Reader numbers(std::vector<int32_t>& out, int low, int high) {
     const auto outside = [low, high](int32_t value) { return value < low || value > high; };
     if (!values || values->empty() || std::any_of(values->begin(), values->end(), outside))
       return detail::format("needs whole numbers from {} to {} such as 1,2, not '{}'", low, high, text);
-    out = *values;
+    out.clear();
+    for (const int32_t value : *values)  // each once
+      if (std::find(out.begin(), out.end(), value) == out.end()) out.push_back(value);
     return {};
   };
 }
@@ -136,14 +147,20 @@ int cmd_profile(const Words& words) {
   arguments.pair("--compare", "FILE", compared, "Compare two files of --json instead; with --html as a page too");
   arguments.note(
       "Before each round memory is read by as many threads; 'of memory' is what a token read of that. A context of a\n"
-      "depth is made of random keys and values, not computed; the prompt that is measured follows it.");
+      "depth is made of random keys and values, not computed; the prompt that is measured follows it. "
+      "tools/profiling.md\n"
+      "explains every figure.");
   if (const std::optional<int> status = arguments.parse(words)) return *status;
   if (task.model.model && task.synthetic) return usage_error("profile", "-m and --synthetic can't both be given");
   if (task.prompt && task.n_prompt_tokens)
     return usage_error("profile", "--prompt and --prompt-tokens can't both be given");
+  if (task.prompt && task.prompt->empty()) return usage_error("profile", "--prompt needs some text");
+  if (const std::optional<std::string> path = paths.named_twice(compared))
+    return usage_error("profile", detail::format("{} is named twice", *path));
   if (paths.n_on_output() > 1) return usage_error("profile", "only one report can go to standard output");
   if (compared.empty()) return measure(task, paths);
-  if (task.model.model || task.synthetic || paths.json || paths.trace || paths.csv)
+  if (task.model.model || task.synthetic || task.prompt || task.n_prompt_tokens || !task.threads.empty() ||
+      task.counters || paths.json || paths.trace || paths.csv)
     return usage_error("profile", "--compare measures nothing; only --html goes with it");
   return compare(compared, paths);
 }

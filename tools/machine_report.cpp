@@ -29,7 +29,7 @@ Json machine_json(const profile::Machine& machine) {
 }
 
 std::string machine_line(const profile::Machine& machine) {
-  return detail::format("{}, {} thread{}, {}", machine.cpu.empty() ? "unknown CPU" : machine.cpu, machine.n_threads,
+  return detail::format("{}, {} CPU{}, {}", machine.cpu.empty() ? "unknown CPU" : machine.cpu, machine.n_threads,
                         machine.n_threads == 1 ? "" : "s", to_string(machine.isas.back()));
 }
 

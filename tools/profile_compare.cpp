@@ -155,7 +155,7 @@ Json compare_runs(const Json& run_a, size_t repeat_a, const Json& run_b, size_t 
     figures.push_back(figure("ttft_ms", {"ms"}, ratio_interval(a.first, b.first, 0.5), More::slower));
   figures.push_back(figure("tokens_per_s", {"tokens/s"}, inverse(median, 1e3, 1e3), More::faster));
   figures.push_back(figure("bandwidth_gb_per_s", {"GB/s"}, bandwidth, More::neither));
-  if (std::abs(bandwidth.ratio - 1.0) > kDrift) {
+  if (bandwidth.differs() && std::abs(bandwidth.ratio - 1.0) > kDrift) {
     const RatioInterval deliverable = ratio_interval(a.deliverable_bytes(), b.deliverable_bytes(), 0.5);
     figures.push_back(figure("bandwidth_share", {"%", 100.0}, inverse(deliverable, a.bytes, b.bytes), More::faster));
     notes.push_back(detail::format(

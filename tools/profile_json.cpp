@@ -95,11 +95,10 @@ Json prefill_json(const PrefillReport& prefill) {
 }
 
 Json ttft_json(const PrefillReport& prefill) {
-  const double sample_ms = prefill.breakdown.work_ns[static_cast<size_t>(Op::sample)] / 1e6;
-  return {{"ms_p50", profile::quantile(prefill.ttft_ms(), 0.5)},
-          {"tokenize_ms", profile::quantile(prefill.tokenize_seconds, 0.5) * 1e3},
-          {"prefill_ms", prefill.seconds() * 1e3 - sample_ms},
-          {"sample_ms", sample_ms}};
+  return {{"ms_p50", prefill.ttft_ms_typical()},
+          {"tokenize_ms", prefill.tokenize_ms()},
+          {"prefill_ms", prefill.prefill_ms()},
+          {"sample_ms", prefill.sample_ms()}};
 }
 
 Json slowest_json(const ProfileRun& run) {
@@ -243,17 +242,20 @@ std::string profile_csv(const ProfileReport& report) {
     return '"' + text + '"';
   };
   std::string csv =
-      "model,numerics,isa,k_type,v_type,threads,depth,ms_p50,ms_p90,ms_p99,ms_p999,ms_max,tokens_per_s,bytes,gb_per_s,"
+      "decant,cpu,model,numerics,isa,pin_threads,n_tokens,repeat,k_type,v_type,threads,depth,ms_p50,ms_p90,ms_p99,ms_"
+      "p999,ms_max,tokens_per_s,bytes,gb_per_s,"
       "bandwidth_gb_per_s,bandwidth_share,prompt_tokens,ttft_ms_p50,prompt_tokens_per_s,load_seconds,bound\n";
   for (const ProfileRun& run : report.runs) {
     const profile::DecodeFigures& f = run.facts.figures;
-    csv += detail::format("{},{},{},{},{},{},{},", quoted(report.model.path), report.numerics, report.isa,
-                          report.k_type, report.v_type, run.facts.n_threads, run.facts.depth);
+    csv += detail::format("{},{},{},{},{},{},{},{},", DECANT_VERSION, quoted(report.machine.cpu),
+                          quoted(report.model.path), report.numerics, report.isa, report.pin_threads ? 1 : 0,
+                          report.n_tokens, report.n_rounds);
+    csv += detail::format("{},{},{},{},", report.k_type, report.v_type, run.facts.n_threads, run.facts.depth);
     csv += detail::format("{:.6f},{:.6f},{:.6f},{:.6f},{:.6f},{:.3f},{},{:.3f},{:.3f},{:.4f},", f.ms_p50, f.ms_p90,
                           f.ms_p99, f.ms_p999, f.ms_max, f.tokens_per_s, f.bytes, f.gb_per_s, f.bandwidth_gb_per_s,
                           f.bandwidth_share);
-    csv += run.prefill ? detail::format("{},{:.4f},{:.3f},", run.prefill->n_tokens,
-                                        profile::quantile(run.prefill->ttft_ms(), 0.5), run.prefill->tokens_per_s())
+    csv += run.prefill ? detail::format("{},{:.4f},{:.3f},", run.prefill->n_tokens, run.prefill->ttft_ms_typical(),
+                                        run.prefill->tokens_per_s())
                        : "0,,,";
     csv += detail::format("{:.4f},{}\n", report.load.seconds, to_string(run.verdict.bound));
   }

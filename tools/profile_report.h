@@ -25,9 +25,15 @@ struct PrefillReport {
   std::vector<double> tokenize_seconds;  ///< a round
   profile::Recording steps;
   std::vector<profile::Sample> samples;  ///< a round each
-  profile::Breakdown breakdown;
+  profile::Breakdown breakdown;          ///< of the round in the middle
+  size_t middle_round = 0;
 
-  double seconds() const { return profile::quantile(timings.seconds, 0.5); }
+  double seconds() const { return timings.seconds[middle_round]; }
+  double tokenize_ms() const { return tokenize_seconds[middle_round] * 1e3; }
+  double sample_ms() const { return breakdown.work_ns[static_cast<size_t>(Op::sample)] / 1e6; }
+  double prefill_ms() const { return seconds() * 1e3 - sample_ms(); }
+  /// Time to first token of that round: the sum of the three.
+  double ttft_ms_typical() const { return tokenize_ms() + seconds() * 1e3; }
   double tokens_per_s() const { return n_tokens / seconds(); }
   /// Time to first token of each round, milliseconds.
   std::vector<double> ttft_ms() const;

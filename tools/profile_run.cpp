@@ -22,6 +22,7 @@ constexpr int kFirstPrompt = 8;                     ///< tokens of the prompt wh
 constexpr int kDefaultPrompt = 512;                 ///< tokens, where the model's context holds them
 constexpr size_t kDetailBytes = size_t{256} << 20;  ///< of steps that are kept in full, all runs together
 constexpr size_t kSlowTokens = 5;
+constexpr double kNotableExcess = 0.03;  ///< of a typical token: what is less isn't slow
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 int64_t ns_of(Clock::time_point time) {
@@ -220,7 +221,7 @@ EngineOptions Measuring::options(int n_threads) const {
   options.n_threads = n_threads;
   const int deepest = *std::max_element(task_.depths.begin(), task_.depths.end());
   options.n_ctx = deepest + std::max(report_.n_prompt_tokens, *task_.n_tokens) + 1;
-  options.max_sequences = 1;
+  options.max_sequences = 2;       // one holds the cache's memory from round to round
   options.cache.prefix_bytes = 0;  // a prompt is computed in every round
   return options;
 }
@@ -317,9 +318,13 @@ Status Measuring::one_run(Engine& engine, profile::ReadBandwidth& memory, const 
   run.samples = profile::samples_of_steps(run.steps, run.timings.seconds);
   run.facts.breakdown = profile::break_down(run.steps, run.samples);
   run.facts.last_level_cache = last_level_cache(report_.machine);
+  run.facts.n_cpus = report_.machine.n_threads;
   const EngineOptions options = task_.model.engine_options();
   run.facts.kv_is_wide = options.cache.k_type <= KvType::bf16 && options.cache.v_type <= KvType::bf16;
   run.slowest = profile::slowest_tokens(run.steps, run.samples, run.facts.breakdown, kSlowTokens);
+  std::erase_if(run.slowest, [&](const profile::SlowToken& token) {
+    return token.excess_ms * 1e6 < kNotableExcess * run.facts.breakdown.ns;
+  });
   return {};
 }
 
@@ -337,18 +342,23 @@ Status Measuring::prefill(Engine& engine, profile::ReadBandwidth& memory, Stream
   task.n_rounds = *task_.repeat;
   task.stop = interrupts_.token();
   streaming.record(prefill.steps, task, &prefill.tokenize_seconds);
+  task.consume = [&, consume = task.consume](const StepReport& report) {
+    consume(report);
+    if (!report.tokens.empty()) note_memory(engine, memory.size_bytes());
+  };
   Result<profile::Timings> timings = profile::measure_prefill(engine, memory, task);
   streaming.stop();
   if (!timings) return timings.error();
   prefill.timings = std::move(*timings);
   prefill.samples = profile::samples_of_rounds(prefill.steps, prefill.timings.seconds);
   // The round in the middle: few rounds have no middle half to speak of, and its parts add up to prefill.seconds().
-  const double middle_ns = prefill.seconds() * 1e9;
+  const double middle_ns = profile::quantile(prefill.timings.seconds, 0.5) * 1e9;
   const auto round = std::min_element(prefill.samples.begin(), prefill.samples.end(),
                                       [&](const profile::Sample& a, const profile::Sample& b) {
                                         return std::abs(a.ns - middle_ns) < std::abs(b.ns - middle_ns);
                                       });
   prefill.breakdown = profile::break_down(prefill.steps, {&*round, 1});
+  prefill.middle_round = static_cast<size_t>(round - prefill.samples.begin());
   return {};
 }
 

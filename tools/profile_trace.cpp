@@ -66,12 +66,14 @@ void add_step(Trace& trace, int process, const profile::Recording& recording, co
 
 void add_samples(Trace& trace, int process, const profile::Recording& recording,
                  const std::vector<profile::Sample>& samples, const char* what, int depth) {
+  size_t round_begin = 0;
   for (size_t i = 0; i < samples.size(); ++i) {
     const profile::RecordedStep& first = recording.steps()[samples[i].first_step];
+    if (i > 0 && first.round != recording.steps()[samples[i - 1].first_step].round) round_begin = i;
     const profile::RecordedStep& last = recording.steps()[samples[i].first_step + samples[i].n_steps - 1];
     const int64_t end_ns = last.end_ns() + last.profiler_ns + last.detokenize_ns + last.callback_ns;
     trace.slice(process, kTokenLane, what, first.begin_ns, end_ns - first.begin_ns,
-                detail::format(R"("depth":{},"round":{},"number":{})", depth, first.round, i));
+                detail::format(R"("depth":{},"round":{},"number":{})", depth, first.round, i - round_begin));
     for (size_t step = 0; step < samples[i].n_steps; ++step)
       add_step(trace, process, recording, recording.steps()[samples[i].first_step + step]);
   }

@@ -15,6 +15,7 @@ const isTime = ({unit, name}) => unit === 'ms' || unit === 's' || /ms/.test(Stri
 
 // "faster by 3.1 % (2.0 to 4.2)": B beside A, with the interval that holds it 19 times in 20.
 function verdictOf(figure) {
+  if (figure.enough === false) return 'too few measurements to tell';
   if (!figure.differs) return 'no difference beyond the noise';
   const falls = figure.ratio < 1;
   const word = figure.better === 'b' ? 'faster' : figure.better === 'a' ? 'slower' : falls ? 'lower' : 'higher';
@@ -54,7 +55,7 @@ function comparisonSection() {
                                    [`${figureName(figure.name)}${
                                         figure.unit && figure.unit !== 'tokens/s' ? `, ${figure.unit}` : ''}`,
                                     fixed(figure.a, digits(figure)), fixed(figure.b, digits(figure)),
-                                    ratioText(figure.ratio), `${ratioText(figure.low)} to ${ratioText(figure.high)}`,
+                                    ratioText(figure.ratio), figure.enough === false ? '–' : `${ratioText(figure.low)} to ${ratioText(figure.high)}`,
                                     verdictOf(figure)]),
                }))
           .filter(({rows}) => rows.length > 0);

@@ -272,7 +272,7 @@ function slowestList(series) {
          series.slow.map(
              (slow) =>
                  el('li', {}, el('span', {class: 'when'}, `${tokenPlace(series, slow.at)}: ${duration(slow.ms)}`),
-                    Number.isFinite(slow.excess_ms) ? `, ${duration(slow.excess_ms)} over the median` : '',
+                    Number.isFinite(slow.excess_ms) ? `, ${duration(slow.excess_ms)} over a typical token` : '',
                     slow.reason ? `: ${slow.reason}` : ''))));
 }
 
