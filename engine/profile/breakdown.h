@@ -52,6 +52,9 @@ struct Breakdown {
 
 Breakdown break_down(const Recording& recording, std::span<const Sample> samples);
 
+/// Of a typical token: what exceeds it by no more isn't slow.
+inline constexpr double kUsualExcess = 0.03;
+
 /// A token that took long, and why.
 struct SlowToken {
   size_t sample = 0;

@@ -20,7 +20,6 @@ struct Excess {
 
 constexpr double kMost = 0.6;       ///< of an excess: one cause explains it
 constexpr double kMostOfTwo = 0.8;  ///< two do, unless they are most of every token
-constexpr double kUsual = 0.03;     ///< of a typical token: an excess up to it is none
 const char* const kWaiting = "waiting";
 
 std::string ms(double ns) { return detail::format("{:.{}f} ms", ns / 1e6, ns < 1e5 ? 3 : ns < 1e6 ? 2 : 1); }
@@ -102,7 +101,7 @@ std::string place_of(const Recording& recording, const RecordedStep& step, const
 
 std::string reason_of(const Recording& recording, const RecordedStep& step, const Breakdown& typical,
                       double excess_ns) {
-  if (typical.ns <= 0.0 || excess_ns <= kUsual * typical.ns) return "within the usual";
+  if (typical.ns <= 0.0 || excess_ns <= kUsualExcess * typical.ns) return "within the usual";
   const std::vector<Excess> all = excesses(step, typical, excess_ns);
   const Excess &first = all[0], &second = all[1];
   std::string text;
