@@ -100,7 +100,7 @@ int compare(const std::vector<std::string>& paths, const ReportPaths& report_pat
   const Interrupts interrupts;
   ReportFile html;
   if (const Status opened = html.open(report_paths.html); !opened) return fail("profile", opened.error(), interrupts);
-  const Result<Comparison> compared = compare_profile_files(paths.front(), paths.back());
+  const Result<Comparison> compared = compare_profiles(paths.front(), paths.back());
   if (!compared) return fail("profile", compared.error(), interrupts);
   Output out;
   if (report_paths.n_on_output() == 0) out.write(comparison_table(compared->comparison));

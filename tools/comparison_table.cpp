@@ -1,50 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <sstream>
 
 #include "decant/detail/format.h"
 
 #include "tools/profile_compare.h"
+#include "tools/report_text.h"
 
 namespace decant::tools {
 namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr size_t kColumns = 100;
-
-/// Characters, not bytes.
-size_t n_columns(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xc0) != 0x80; }));
-}
-
-/// The end of a text that is too long, where a path has its name.
-std::string shortened(const std::string& text, size_t columns) {
-  if (n_columns(text) <= columns) return text;
-  size_t begin = text.size(), kept = 0;
-  while (kept + 3 < columns) {
-    --begin;
-    if ((text[begin] & 0xc0) != 0x80) ++kept;
-  }
-  return "..." + text.substr(begin);
-}
-
-/// Words of a text on lines of at most kColumns; `first` before the first line, as many spaces before the others.
-std::string wrapped(const std::string& first, const std::string& text) {
+/// wrapped(), with words that are too long for a line shortened.
+std::string fitted(const std::string& first, const std::string& text) {
   std::istringstream words(text);
-  std::string out, line = first;
-  bool empty = true;
+  std::string all;
   for (std::string word; words >> word;) {
-    word = shortened(word, kColumns - first.size());
-    if (!empty && n_columns(line) + 1 + n_columns(word) > kColumns) {
-      out += line + "\n";
-      line.assign(first.size(), ' ');
-      empty = true;
-    }
-    line += (empty ? "" : " ") + word;
-    empty = false;
+    if (!all.empty()) all += ' ';
+    all += shortened(word, kReportColumns - first.size());
   }
-  return out + line + "\n";
+  return wrapped(first, all);
 }
 
 const char* label(const std::string& name) {
@@ -74,15 +49,12 @@ std::string operation_line(const Json& op) {
   return line + "\n";
 }
 
-std::string run_name(const Json& run) {
-  const int threads = run["threads"].get<int>();
-  return detail::format("{} thread{}, depth {}", threads, threads == 1 ? "" : "s", run["depth"].get<int>());
-}
+std::string name_of(const Json& run) { return run_name(run["threads"].get<int>(), run["depth"].get<int>()); }
 
 std::string places(const char* what, const Json& runs) {
   std::string text;
-  for (const Json& run : runs) text += (text.empty() ? "" : "; ") + run_name(run);
-  return text.empty() ? text : wrapped(detail::format("only in {}: ", what), text);
+  for (const Json& run : runs) text += (text.empty() ? "" : "; ") + name_of(run);
+  return text.empty() ? text : fitted(detail::format("only in {}: ", what), text);
 }
 
 }  // namespace
@@ -91,14 +63,14 @@ std::string comparison_table(const Json& comparison) {
   std::string text;
   for (const char* const side : {"a", "b"})
     text += detail::format("{}  {}\n", *side == 'a' ? 'A' : 'B',
-                           shortened(comparison[side]["path"].get<std::string>(), kColumns - 3));
+                           shortened(comparison[side]["path"].get<std::string>(), kReportColumns - 3));
   if (!comparison["notes"].empty()) text += "\n";
-  for (const Json& note : comparison["notes"]) text += wrapped("- ", note.get<std::string>());
+  for (const Json& note : comparison["notes"]) text += fitted("- ", note.get<std::string>());
   for (const Json& run : comparison["runs"]) {
-    text += detail::format("\n{}\n", run_name(run));
+    text += detail::format("\n{}\n", name_of(run));
     for (const Json& figure : run["figures"])
-      text += wrapped(detail::format("  {:<18}", label(figure["name"].get_ref<const std::string&>())),
-                      figure["text"].get<std::string>());
+      text += fitted(detail::format("  {:<18}", label(figure["name"].get_ref<const std::string&>())),
+                     figure["text"].get<std::string>());
     text += detail::format("\n  {:<18}{:>12} {:>12} {:>12}\n", "us a token", "A", "B", "B - A");
     for (const char* const list : {"ops", "other"})
       for (const Json& op : run[list]) text += operation_line(op);

@@ -16,6 +16,7 @@
 #include "engine/model/printable.h"
 #include "engine/profile/bootstrap.h"
 #include "tools/profile_file.h"
+#include "tools/report_text.h"
 
 namespace decant::tools {
 namespace {
@@ -136,11 +137,6 @@ Json operations(const Json& a, const Json& b) {
   return all;
 }
 
-std::string run_name(const Json& run) {
-  const int threads = run["threads"].get<int>();
-  return detail::format("{} thread{}, depth {}", threads, threads == 1 ? "" : "s", run["depth"].get<int>());
-}
-
 Json compare_runs(const Json& run_a, size_t repeat_a, const Json& run_b, size_t repeat_b, Json& notes) {
   const Samples a(run_a, repeat_a), b(run_b, repeat_b);
   const RatioInterval median = ratio_interval(a.latencies, b.latencies, 0.5);
@@ -161,7 +157,7 @@ Json compare_runs(const Json& run_a, size_t repeat_a, const Json& run_b, size_t 
     notes.push_back(detail::format(
         "{}: memory gave {} GB/s beside A and {} beside B, so times and rates can't be compared as they are; compare "
         "the shares of it",
-        run_name(run_a), digits(bandwidth.a), digits(bandwidth.b)));
+        run_name(run_a["threads"].get<int>(), run_a["depth"].get<int>()), digits(bandwidth.a), digits(bandwidth.b)));
   }
   json["ops"] = operations(run_a["ops"], run_b["ops"]);
   json["other"] = operations(run_a["other"], run_b["other"]);
@@ -241,19 +237,13 @@ Json compare(const std::string& path_a, const Json& a, const std::string& path_b
 
 }  // namespace
 
-Result<Comparison> compare_profile_files(const std::string& path_a, const std::string& path_b) {
+Result<Comparison> compare_profiles(const std::string& path_a, const std::string& path_b) {
   Result<Json> a = read_profile(path_a);
   if (!a) return a.error();
   Result<Json> b = read_profile(path_b);
   if (!b) return b.error();
   Json comparison = compare(path_a, *a, path_b, *b);
   return Comparison{std::move(*a), std::move(*b), std::move(comparison)};
-}
-
-Result<Json> compare_profiles(const std::string& path_a, const std::string& path_b) {
-  Result<Comparison> both = compare_profile_files(path_a, path_b);
-  if (!both) return both.error();
-  return std::move(both->comparison);
 }
 
 }  // namespace decant::tools

@@ -22,7 +22,6 @@ constexpr int kFirstPrompt = 8;                     ///< tokens of the prompt wh
 constexpr int kDefaultPrompt = 512;                 ///< tokens, where the model's context holds them
 constexpr size_t kDetailBytes = size_t{256} << 20;  ///< of steps that are kept in full, all runs together
 constexpr size_t kSlowTokens = 5;
-constexpr double kNotableExcess = 0.03;  ///< of a typical token: what is less isn't slow
 
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 int64_t ns_of(Clock::time_point time) {
@@ -142,6 +141,9 @@ class Measuring {
   Status resolve_prompt();
   Status check_room() const;
   EngineOptions options(int n_threads) const;
+  size_t n_runs() const { return task_.threads.size() * task_.depths.size(); }
+  /// Of a recording; each run has two.
+  size_t detail_bytes() const { return kDetailBytes / n_runs() / 2; }
   Status first_token();
   Status runs();
   Status one_run(Engine& engine, profile::ReadBandwidth& memory, const profile::PerfCounters* counters,
@@ -251,7 +253,6 @@ Status Measuring::runs() {
   Result<profile::ReadBandwidth> memory = profile::ReadBandwidth::create();
   if (!memory) return memory.error();
   Progress progress("measuring");
-  const size_t n_runs = task_.threads.size() * task_.depths.size();
   const auto n_decoded = static_cast<size_t>(*task_.n_tokens) * static_cast<size_t>(*task_.repeat);
   for (const int n_threads : task_.threads) {
     // Before the engine makes its threads, which count with it.
@@ -266,11 +267,11 @@ Status Measuring::runs() {
     Result<std::unique_ptr<Engine>> engine = Engine::create(model_, options);
     if (!engine) return engine.error();
     for (const int depth : task_.depths) {
-      progress.update(report_.runs.size(), n_runs);
+      progress.update(report_.runs.size(), n_runs());
       ProfileRun run;
       run.facts.n_threads = n_threads;
       run.facts.depth = depth;
-      run.steps = profile::Recording(n_decoded, kDetailBytes / n_runs / 2);
+      run.steps = profile::Recording(n_decoded, detail_bytes());
       if (Status done = one_run(**engine, *memory, counters ? &*counters : nullptr, streaming, run); !done) return done;
       if (report_.n_prompt_tokens > 0)
         if (Status done = prefill(**engine, *memory, streaming, run); !done) return done;
@@ -323,7 +324,7 @@ Status Measuring::one_run(Engine& engine, profile::ReadBandwidth& memory, const 
   run.facts.kv_is_wide = options.cache.k_type <= KvType::bf16 && options.cache.v_type <= KvType::bf16;
   run.slowest = profile::slowest_tokens(run.steps, run.samples, run.facts.breakdown, kSlowTokens);
   std::erase_if(run.slowest, [&](const profile::SlowToken& token) {
-    return token.excess_ms * 1e6 < kNotableExcess * run.facts.breakdown.ns;
+    return token.excess_ms * 1e6 <= profile::kUsualExcess * run.facts.breakdown.ns;
   });
   return {};
 }
@@ -333,8 +334,7 @@ Status Measuring::prefill(Engine& engine, profile::ReadBandwidth& memory, Stream
   prefill.n_tokens = report_.n_prompt_tokens;
   const auto n_steps =
       static_cast<size_t>(prefill.n_tokens) / static_cast<size_t>(task_.model.engine_options().max_step_tokens) + 1;
-  prefill.steps = profile::Recording(n_steps * static_cast<size_t>(*task_.repeat),
-                                     kDetailBytes / task_.threads.size() / task_.depths.size() / 2);
+  prefill.steps = profile::Recording(n_steps * static_cast<size_t>(*task_.repeat), detail_bytes());
   profile::Task task;
   task.depth = run.facts.depth;
   task.n_tokens = prefill.n_tokens;

@@ -7,38 +7,19 @@
 #include "engine/model/printable.h"
 #include "tools/machine_report.h"
 #include "tools/profile_report.h"
+#include "tools/report_text.h"
 
 namespace decant::tools {
 namespace {
 
-constexpr size_t kWidth = 100;
 constexpr double kDrift = 1.1;  ///< of memory, between rounds: more is worth a word
 
 double share(double part, double whole) { return whole > 0.0 ? part / whole : 0.0; }
 double seconds(int64_t ns) { return static_cast<double>(ns) / 1e9; }
-std::string plural(int n, std::string_view what) { return detail::format("{} {}{}", n, what, n == 1 ? "" : "s"); }
 
 /// Milliseconds with as many digits as say something.
 std::string ms_text(double ms) {
   return detail::format("{:.{}f}", ms, ms >= 1000.0 ? 0 : ms >= 100.0 ? 1 : ms >= 1.0 ? 2 : 3);
-}
-
-/// Text behind a label, broken between words, later lines under the first.
-std::string wrapped(std::string_view label, std::string_view text) {
-  std::string out(label), line;
-  const std::string indent(label.size(), ' ');
-  while (!text.empty()) {
-    const size_t end = std::min(text.find(' '), text.size());
-    const std::string_view word = text.substr(0, end);
-    if (!line.empty() && indent.size() + line.size() + 1 + word.size() > kWidth) {
-      out += line + "\n" + indent;
-      line.clear();
-    }
-    if (!line.empty()) line += ' ';
-    line += word;
-    text.remove_prefix(std::min(end + 1, text.size()));
-  }
-  return out + line + "\n";
 }
 
 class Table {
@@ -96,7 +77,7 @@ class Table {
   void run(const ProfileRun& run) {
     const profile::DecodeFigures& f = run.facts.figures;
     text_ += '\n';
-    heading(detail::format("{}, depth {}", plural(run.facts.n_threads, "thread"), run.facts.depth));
+    heading(run_name(run.facts.n_threads, run.facts.depth));
     if (run.prefill) {
       const PrefillReport& p = *run.prefill;
       text_ +=
