@@ -27,6 +27,8 @@ const char* to_string(ErrorCode code) noexcept {
       return "internal";
     case ErrorCode::mismatch:
       return "mismatch";
+    case ErrorCode::over_limit:
+      return "over_limit";
   }
   return "unknown";
 }

@@ -7,6 +7,7 @@ target_sources(decant_cache PRIVATE
   input_file.cpp
   invariants.cpp
   kv_cache.cpp
+  kv_cache_forecast.cpp
   kv_cache_prefix.cpp
   kv_cache_shift.cpp
   kv_cache_snapshot.cpp

@@ -222,6 +222,20 @@ class KvCache {
   /// Bytes of blocks that one new sequence of n_tokens takes when it is reserved at once, to the byte; a sequence that
   /// is reserved and committed piece by piece takes less where layers have windows. Beyond max_tokens: as at it.
   size_t bytes_needed(int n_tokens) const noexcept;
+  /// Bytes that keep_sinks() takes.
+  size_t sink_bytes(int n_sinks) const noexcept;
+
+  /// What sequences would take of the limit if they grew by so much, piece by piece; nothing changes.
+  struct Forecast {
+    size_t needed_bytes = 0;     ///< beside the blocks that they have
+    size_t available_bytes = 0;  ///< within the limit, prefixes that nobody uses included
+    bool fits = true;            ///< reserve() would find room for all of it
+  };
+  /// at_once: tokens that a sequence grows by at a time, at most: layers with windows keep those of a piece beside the
+  /// window. A sequence of kNewSequence begins empty. `invalid_argument` for a growth that is negative, past
+  /// max_tokens, or of a sequence that isn't alive. Reads the block tables only.
+  static constexpr SequenceIndex kNewSequence = -1;
+  Result<Forecast> forecast(std::span<const KvGrowth> growths, int at_once) const;
 
   CacheStats stats() const noexcept;
 
