@@ -28,6 +28,7 @@ class BpeModel final : public Model {
   static Result<std::unique_ptr<Model>> make(Vocabulary vocabulary, const Merges& merges, BpeOptions options);
 
   Status tokenize(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const override;
+  size_t size_bytes() const noexcept override { return vocabulary_.size_bytes() + merges_.size_bytes(); }
 
  private:
   BpeModel(Vocabulary vocabulary, MergeTable merges, BpeOptions options);

@@ -41,6 +41,11 @@ class ByteLevel final : public DecoderStage {
     if (!text_.empty()) next(text_, false);
   }
 
+  bool append_bytes(std::string_view token, std::string& bytes) const override {
+    append_byte_level(token, bytes);
+    return true;
+  }
+
   void finish(const DecoderSink& next) override {
     next(bytes_.empty() ? std::string_view() : kReplacementCharacter, true);
     bytes_.clear();
@@ -82,19 +87,23 @@ class ByteFallback final : public DecoderStage {
     }
   }
 
+  bool append_bytes(std::string_view token, std::string& bytes) const override { return append_byte(token, bytes); }
+
   void finish(const DecoderSink& next) override { end_run(next); }
 
  private:
   static constexpr size_t kTokenBytes = 6;  // <0x0A>
 
+  static bool append_byte(std::string_view token, std::string& bytes) {
+    if (token.size() != kTokenBytes || !token.starts_with("<0x") || token.back() != '>') return false;
+    const int high = hex_value(token[3]), low = hex_value(token[4]);
+    if (high < 0 || low < 0) return false;
+    bytes += static_cast<char>(static_cast<uint8_t>(high * 16 + low));
+    return true;
+  }
+
   void take(std::string_view token, const DecoderSink& next) {
-    if (token.size() == kTokenBytes && token.starts_with("<0x") && token.back() == '>') {
-      const int high = hex_value(token[3]), low = hex_value(token[4]);
-      if (high >= 0 && low >= 0) {
-        run_ += static_cast<char>(static_cast<uint8_t>(high * 16 + low));
-        return;
-      }
-    }
+    if (append_byte(token, run_)) return;
     end_run(next);
     next(token, true);
   }
@@ -265,6 +274,11 @@ void DecoderSink::operator()(std::string_view text, bool last) const {
 DecoderChain::DecoderChain(const DecoderChain& other) {
   stages_.reserve(other.stages_.size());
   for (const DecoderStagePtr& stage : other.stages_) stages_.push_back(stage->clone());
+}
+
+bool DecoderChain::append_bytes(std::string_view token, std::string& bytes) const {
+  return std::any_of(stages_.begin(), stages_.end(),
+                     [&](const DecoderStagePtr& stage) { return stage->append_bytes(token, bytes); });
 }
 
 void DecoderChain::finish(std::string& out) {

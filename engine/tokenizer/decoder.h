@@ -35,6 +35,8 @@ class DecoderStage {
   virtual ~DecoderStage() = default;
   virtual std::unique_ptr<DecoderStage> clone() const = 0;  ///< with the state
   virtual void feed(std::string_view text, bool last, const DecoderSink& next) = 0;
+  /// Appends a token's bytes, where this is the stage that makes them: they may be a part of a character.
+  virtual bool append_bytes(std::string_view, std::string&) const { return false; }
   /// No token follows: hands on the rest and starts anew.
   virtual void finish(const DecoderSink& next) = 0;
 };
@@ -51,6 +53,8 @@ class DecoderChain {
   void add(DecoderStagePtr stage) { stages_.push_back(std::move(stage)); }
   /// Appends to `out` the text that is certain once this token is known.
   void push(std::string_view token, std::string& out) { DecoderSink(*this, 0, out)(token, true); }
+  /// Appends the bytes of a token by itself where a stage of the chain makes bytes of it.
+  bool append_bytes(std::string_view token, std::string& bytes) const;
   /// Appends the rest. The chain starts anew.
   void finish(std::string& out);
 

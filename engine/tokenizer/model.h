@@ -51,6 +51,9 @@ class Model {
   /// Appends the ids of a word of valid UTF-8.
   virtual Status tokenize(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const = 0;
 
+  /// Of memory, the vocabulary's included.
+  virtual size_t size_bytes() const noexcept = 0;
+
  protected:
   Vocabulary vocabulary_;
 };

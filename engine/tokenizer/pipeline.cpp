@@ -37,6 +37,31 @@ std::string_view Pipeline::entry(int32_t id) const noexcept {
   return token != nullptr ? std::string_view(token->content) : parts_.model->vocabulary().text(id);
 }
 
+void Pipeline::append_bytes(int32_t id, std::string& bytes) const {
+  if (const AddedToken* const token = added(id); token != nullptr) {
+    bytes += token->content;
+    return;
+  }
+  if (!parts_.model->vocabulary().contains(id)) return;
+  const std::string_view text = parts_.model->vocabulary().text(id);
+  if (parts_.decoder.append_bytes(text, bytes)) return;
+  constexpr std::string_view kBefore = "x";  // the first token of a text may lose a space
+  DecoderChain chain(parts_.decoder);
+  std::string out;
+  chain.push(kBefore, out);
+  chain.push(text, out);
+  chain.finish(out);
+  bytes += std::string_view(out).substr(std::min(kBefore.size(), out.size()));
+}
+
+size_t Pipeline::size_bytes() const noexcept {
+  constexpr size_t kMapNodeBytes = 64;
+  size_t bytes = parts_.model->size_bytes();
+  for (const AddedToken& token : parts_.added.all())
+    bytes += sizeof(AddedToken) + 3 * token.content.size() + 2 * kMapNodeBytes;
+  return bytes;
+}
+
 int32_t Pipeline::id_of(std::string_view entry) const noexcept {
   const auto found = added_by_content_.find(entry);
   return found == added_by_content_.end() ? parts_.model->vocabulary().id_of(entry)

@@ -38,6 +38,8 @@ class Pipeline final : public Tokenizer {
   std::string decode(std::span<const int32_t> ids, bool skip_special) const override;
   int32_t vocab_size() const noexcept override { return vocab_size_; }
   std::string_view entry(int32_t id) const noexcept override;
+  void append_bytes(int32_t id, std::string& bytes) const override;
+  size_t size_bytes() const noexcept override;
   int32_t id_of(std::string_view entry) const noexcept override;
   bool is_special(int32_t id) const noexcept override;
   std::unique_ptr<Stream> stream(std::span<const int32_t> context, bool skip_special) const override;

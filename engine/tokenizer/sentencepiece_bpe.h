@@ -21,6 +21,9 @@ class SentencePieceBpe final : public Model {
   SentencePieceBpe(Vocabulary vocabulary, Vocabulary pieces, const std::vector<float>& scores, int32_t unk);
 
   Status tokenize(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const override;
+  size_t size_bytes() const noexcept override {
+    return vocabulary_.size_bytes() + pieces_.size_bytes() + ranks_.capacity() * sizeof(uint32_t);
+  }
 
  private:
   Vocabulary pieces_;

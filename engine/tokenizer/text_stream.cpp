@@ -41,7 +41,7 @@ std::string_view TextStream::release(std::string_view text, bool last) {
   }
   if (stop_begin != std::string::npos) {
     stopped_ = true;
-    out_ = held_.substr(0, stop_begin);
+    out_.assign(held_, 0, stop_begin);
     held_.clear();
     return out_;
   }
@@ -50,7 +50,7 @@ std::string_view TextStream::release(std::string_view text, bool last) {
     for (const std::string& stop : stops_)
       for (size_t n = std::min(stop.size() - 1, held_.size()); n > keep; --n)
         if (held_.ends_with(std::string_view(stop).substr(0, n))) keep = n;
-  out_ = held_.substr(0, held_.size() - keep);
+  out_.assign(held_, 0, held_.size() - keep);
   held_.erase(0, out_.size());
   return out_;
 }

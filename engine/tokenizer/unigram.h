@@ -21,6 +21,9 @@ class UnigramModel final : public Model {
 
   /// `bad_format` if the word needs an unknown token and the model has none.
   Status tokenize(std::string_view word, Scratch& scratch, std::vector<int32_t>& ids) const override;
+  size_t size_bytes() const noexcept override {
+    return vocabulary_.size_bytes() + sorted_.capacity() * sizeof(Entry) + scores_.capacity() * sizeof(double);
+  }
 
  private:
   Status find_best_path(std::string_view word, std::vector<PathNode>& path) const;

@@ -28,6 +28,11 @@ class Vocabulary {
   std::string_view text(int32_t id) const noexcept;     ///< empty for an id that has none
   int32_t id_of(std::string_view text) const noexcept;  ///< or -1
   size_t longest_bytes() const noexcept { return longest_bytes_; }
+  /// Of memory.
+  size_t size_bytes() const noexcept {
+    return arena_.capacity() + entries_.capacity() * sizeof(Entry) + slots_.capacity() * sizeof(Slot) +
+           by_id_.capacity() * sizeof(int32_t);
+  }
 
  private:
   struct Entry {
@@ -63,6 +68,7 @@ class MergeTable {
   void set(int32_t left, int32_t right,
            MergeRule rule);  ///< a pair given twice keeps its last rule; at most n_merges pairs
   MergeRule find(int32_t left, int32_t right) const noexcept;
+  size_t size_bytes() const noexcept { return slots_.capacity() * sizeof(Slot); }
 
  private:
   struct Slot {

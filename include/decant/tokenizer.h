@@ -37,8 +37,15 @@ class Tokenizer {
   /// has none.
   virtual std::string_view entry(int32_t id) const noexcept = 0;
 
+  /// Appends the bytes that a token adds to a text, which may be a part of a character; a space that only the first
+  /// token of a text loses is there. Nothing for an id that has none.
+  virtual void append_bytes(int32_t id, std::string& bytes) const = 0;
+
   /// Id of a vocabulary entry or added token, or -1.
   virtual int32_t id_of(std::string_view entry) const noexcept = 0;
+
+  /// Of memory, about.
+  virtual size_t size_bytes() const noexcept = 0;
 
   /// Whether the id is a special token (one that decode() leaves out by default).
   virtual bool is_special(int32_t id) const noexcept = 0;
