@@ -47,15 +47,28 @@ std::vector<cache::KvLayerShape> cache_shape(const model::ModelConfig& config) {
   return layers;
 }
 
+/// What the limit leaves for the cache when everything else has its part.
+Status limit_cache(EngineOptions& options, const MemoryStats& memory) {
+  if (options.memory_limit_bytes == 0) return {};
+  const size_t taken = memory.total_bytes();
+  if (taken >= options.memory_limit_bytes)
+    return Error{ErrorCode::over_limit,
+                 detail::format("memory_limit_bytes is {}; weights, tokenizer and buffers take {} before any cache",
+                                options.memory_limit_bytes, taken)};
+  const size_t left = options.memory_limit_bytes - taken;
+  if (options.cache.limit_bytes == 0 || options.cache.limit_bytes > left) options.cache.limit_bytes = left;
+  return {};
+}
+
 Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& model, const EngineOptions& options) {
   if (!model) return Error{ErrorCode::invalid_argument, "no model was given"};
   const detail::FpState fp_state;
-  auto impl = std::make_unique<Engine::Impl>();
+  auto impl = std::make_shared<Engine::Impl>();
   impl->model = std::move(model);
   impl->options = options;
   impl->log = detail::Log("engine", options.log);
   if (Status ok = resolve(impl->options, impl->model->info()); !ok) return ok.error();
-  const EngineOptions& o = impl->options;
+  EngineOptions& o = impl->options;
 
   Result<Isa> isa = resolve_isa(o.isa);
   if (!isa) return isa.error();
@@ -64,11 +77,6 @@ Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& mod
   if (!pool) return pool.error();
   impl->pool = std::move(*pool);
   const model::ModelConfig& config = impl->model->parts().config;
-  Result<std::unique_ptr<cache::KvCache>> cache =
-      cache::KvCache::create(cache_shape(config), o.cache, o.max_sequences, o.n_ctx, impl->isa);
-  if (!cache) return cache.error();
-  impl->cache = std::move(*cache);
-
   impl->has_windows = std::any_of(config.layers.begin(), config.layers.end(),
                                   [](const model::LayerConfig& layer) { return layer.window > 0; });
   impl->learned_positions = static_cast<bool>(impl->model->parts().weights.position_embedding);
@@ -77,6 +85,15 @@ Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& mod
   impl->sampler = std::make_unique<sampler::Sampler>(config.vocab_size);
   impl->scheduler = std::make_unique<Scheduler>(o.max_sequences, o.max_step_tokens, o.prefill_chunk, o.max_logit_rows,
                                                 int64_t{o.step_target_ms} * 1000000);
+  if (Status limited = limit_cache(o, impl->memory()); !limited) return limited.error();
+  Result<std::unique_ptr<cache::KvCache>> cache =
+      cache::KvCache::create(cache_shape(config), o.cache, o.max_sequences, o.n_ctx, impl->isa);
+  if (!cache) {
+    const bool for_lack_of_room = cache.error().code == ErrorCode::invalid_argument && o.memory_limit_bytes != 0;
+    return for_lack_of_room ? Error{ErrorCode::over_limit, cache.error().message} : cache.error();
+  }
+  impl->cache = std::move(*cache);
+
   if (o.on_step) {
     impl->recorder = std::make_unique<StepRecorder>(o.on_step, impl->model->parts(), *impl->pool, o.max_sequences);
     impl->forward->set_recorder(impl->recorder.get());
@@ -84,21 +101,11 @@ Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& mod
   const auto n = static_cast<size_t>(o.max_sequences);
   impl->growths.reserve(n);
   impl->picks.reserve(n);
-  impl->events.reserve(n);
+  impl->pieces.reserve(n);
   impl->logit_rows.reserve(n);
   impl->log.info("{} threads, {} kernels, contexts of {} tokens, cache of {}/{}", o.n_threads, to_string(impl->isa),
                  o.n_ctx, to_string(o.cache.k_type), to_string(o.cache.v_type));
   return std::make_unique<Engine>(std::move(impl));
-}
-
-/// f(), where memory that runs out is an error: its text is short enough to need none.
-template <typename F>
-auto guarded(F f) -> decltype(f()) {
-  try {
-    return f();
-  } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::out_of_memory, "out of memory"};
-  }
 }
 
 }  // namespace
@@ -115,25 +122,55 @@ const char* to_string(FinishReason reason) noexcept {
       return "cancelled";
     case FinishReason::error:
       return "error";
+    case FinishReason::stop_string:
+      return "stop_string";
+    case FinishReason::deadline:
+      return "deadline";
   }
   return "unknown";
 }
 
-Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
+/// The caller's own wish, or that of everyone whom the step is for.
+class Engine::Impl::PlanStop final : public StopCondition {
+ public:
+  PlanStop(const Impl& impl, const StepPlan& plan, const std::stop_token& caller)
+      : impl_(impl), plan_(plan), caller_(caller) {}
+
+  bool requested() const noexcept override {
+    return caller_.stop_requested() ||
+           std::all_of(plan_.entries.begin(), plan_.entries.end(),
+                       [&](const PlanEntry& entry) { return impl_.over(impl_.scheduler->slot(entry.slot)); });
+  }
+
+ private:
+  const Impl& impl_;
+  const StepPlan& plan_;
+  const std::stop_token& caller_;
+};
+
+Result<StepReport> Engine::Impl::step(const StepScope& scope, const std::stop_token& stop) {
   const detail::FpState fp_state;
   const int64_t start_ns = steady_ns();
   if (recorder) recorder->begin_step();
-  events.clear();
+  pieces.clear();
   logit_rows.clear();
-  if (Status slid = slide(); !slid) return slid.error();
-  StepPlan& plan = scheduler->plan();
+  if (end_those_over(scope)) return StepReport{pieces, {}, {}, false};
+  if (Status slid = slide(scope); !slid) return slid.error();
+  StepPlan& plan = scheduler->plan(scope);
   if (plan.empty()) return StepReport{{}, {}, {}, true};
   Result<cache::KvReservation> slots = reserve(plan);  // given back on scope exit unless committed
   if (!slots) return slots.error();
   if (recorder) recorder->note_plan(plan, *cache);
   const int64_t forward_ns = steady_ns();
-  Result<LogitsView> logits = forward->run(plan, *cache, stop);
-  if (!logits) return logits.error();  // nothing a caller can see has changed
+  Result<LogitsView> logits = forward->run(plan, *cache, PlanStop(*this, plan, stop));
+  if (!logits) {  // nothing a caller can see has changed
+    if (logits.error().code == ErrorCode::cancelled && !stop.stop_requested()) {
+      { const cache::KvReservation given_back = std::move(*slots); }
+      if (end_those_over(scope)) return StepReport{pieces, {}, {}, false};
+      return StepReport{};  // for one that cancel() is about to end
+    }
+    return logits.error();
+  }
   const int64_t sample_ns = steady_ns();
   now(Op::sample);
   scheduler->note_step(plan, sample_ns - forward_ns);
@@ -149,7 +186,7 @@ Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
   }
   settle(plan, *logits);
 
-  StepReport report{events, logit_rows, {}, false};
+  StepReport report{pieces, logit_rows, {}, false};
   for (const PlanEntry& entry : plan.entries)
     (entry.n_tokens == 1 ? report.stats.n_decode_tokens : report.stats.n_prefill_tokens) += entry.n_tokens;
   const int64_t end_ns = steady_ns();
@@ -160,7 +197,7 @@ Result<StepReport> Engine::Impl::step(const std::stop_token& stop) {
   return report;
 }
 
-// If the cache can't take the whole plan, the newest prompts wait: those that decode go on.
+// If the cache can't take the whole plan, those that can wait best do: others that decode go on.
 Result<cache::KvReservation> Engine::Impl::reserve(StepPlan& plan) {
   for (;;) {
     growths.clear();
@@ -171,10 +208,11 @@ Result<cache::KvReservation> Engine::Impl::reserve(StepPlan& plan) {
   }
 }
 
+// All that a token brings and that may lack memory, before anything is the sequence's.
 Status Engine::Impl::pick(const StepPlan& plan, const LogitsView& logits) {
   picks.clear();
   for (const PlanEntry& entry : plan.entries) {
-    const Sequence& sequence = scheduler->slot(entry.slot);
+    Sequence& sequence = scheduler->slot(entry.slot);
     if (!entry.sample || sequence.n_tokens() >= sequence.limit) {
       picks.push_back({});
       continue;
@@ -187,6 +225,10 @@ Status Engine::Impl::pick(const StepPlan& plan, const LogitsView& logits) {
     Result<sampler::Pick> picked = sampler->pick(last, sequence.request.sampling, history, sequence.n_tokens());
     if (!picked) return picked.error();
     picks.push_back(*picked);
+    sampler::likeliest(last, *picked, sequence.top_logprobs);
+    if (sequence.text.wanted())
+      sequence.text.add(picked->token_id, finish_after(sequence, picked->token_id) != FinishReason::none, ids,
+                        sequence.ids_begin);
   }
   return {};
 }
@@ -199,119 +241,207 @@ void Engine::Impl::settle(const StepPlan& plan, const LogitsView& logits) {
     if (entry.n_logit_rows > 0)
       logit_rows.push_back({sequence.id, entry.first_pos + entry.n_tokens - entry.n_logit_rows, entry.n_logit_rows,
                             logits.logits + entry.first_logit_row * logits.stride, static_cast<size_t>(logits.stride)});
-    if (!entry.sample) continue;
-    events.push_back(advance(sequence, picks[i]));
-    if (recorder && picks[i].token_id >= 0) {
-      const int64_t now_ns = steady_ns();
-      recorder->add_token({sequence.id, !sequence.answered, now_ns - sequence.last_ns});
-      sequence.answered = true;
-      sequence.last_ns = now_ns;
-    }
-    if (events.back().finish == FinishReason::none) continue;
-    publish(sequence);
-    if (sequence.request.keep)
-      sequence.paused = true;
-    else
-      release(sequence);
+    if (entry.sample) advance(sequence, picks[i]);
   }
 }
 
-TokenEvent Engine::Impl::advance(Sequence& sequence, const sampler::Pick& pick) const {
-  TokenEvent event{sequence.id, pick.token_id, pick.logprob, FinishReason::none};
-  if (pick.token_id < 0) {
-    event.finish = FinishReason::length;
-    return event;
-  }
+FinishReason Engine::Impl::finish_after(const Sequence& sequence, int32_t token_id) const {
+  const std::span<const int32_t> ends = model->end_ids();
+  if (!sequence.request.ignore_end && std::find(ends.begin(), ends.end(), token_id) != ends.end())
+    return FinishReason::stop;
+  return sequence.n_tokens() + 1 >= sequence.limit ? FinishReason::length : FinishReason::none;
+}
+
+void Engine::Impl::advance(Sequence& sequence, const sampler::Pick& pick) {
+  if (pick.token_id < 0) return add_piece(sequence, -1, 0.0F, FinishReason::length);
+  const FinishReason finish =
+      sequence.text.stopped() ? FinishReason::stop_string : finish_after(sequence, pick.token_id);
   if (sequence.ids.size() == sequence.ids.capacity()) {  // an endless text: the older half is forgotten
     const auto n = static_cast<ptrdiff_t>(sequence.ids.size() / 2);
     sequence.ids.erase(sequence.ids.begin(), sequence.ids.begin() + n);
     sequence.ids_begin += static_cast<int>(n);
   }
   sequence.ids.push_back(pick.token_id);
-  const std::span<const int32_t> ends = model->end_ids();
-  if (!sequence.request.ignore_end && std::find(ends.begin(), ends.end(), pick.token_id) != ends.end())
-    event.finish = FinishReason::stop;
-  else if (sequence.n_tokens() >= sequence.limit)
-    event.finish = FinishReason::length;
-  return event;
+  sequence.text.commit();
+  const int64_t now_ns = steady_ns();
+  if (recorder) recorder->add_token({sequence.id, !sequence.answered, now_ns - sequence.last_ns});
+  sequence.answered = true;
+  sequence.last_ns = now_ns;
+  ++sequence.usage.n_generated_tokens;
+  sequence.usage.last_token_ns = now_ns - sequence.begin_ns;
+  if (sequence.usage.first_token_ns == 0) sequence.usage.first_token_ns = sequence.usage.last_token_ns;
+  add_piece(sequence, pick.token_id, pick.logprob, finish);
+}
+
+// What its views point to stays as it is until the sequence's next token.
+void Engine::Impl::add_piece(Sequence& sequence, int32_t token_id, float logprob, FinishReason finish) {
+  Piece piece;
+  piece.sequence = sequence.id;
+  piece.token_id = token_id;
+  piece.logprob = logprob;
+  piece.finish = finish;
+  piece.text = sequence.text.text();
+  piece.usage = sequence.usage;
+  if (token_id >= 0) {
+    const std::span<const int32_t> ends = model->end_ids();
+    piece.bytes = sequence.text.bytes();
+    piece.top_logprobs = sequence.top_logprobs;
+    piece.is_special = model->parts().tokenizer && model->parts().tokenizer->is_special(token_id);
+    piece.is_end = std::find(ends.begin(), ends.end(), token_id) != ends.end();
+  }
+  pieces.push_back(piece);
+  if (sequence.of_session) sequence.waiting = piece;
+  if (finish == FinishReason::none) return;
+  if (sequence.request.keep)
+    pause(sequence);
+  else
+    end(sequence);
+}
+
+bool Engine::Impl::over(const Sequence& sequence) const noexcept {
+  const GenerationOptions& o = sequence.request;
+  return o.stop.stop_requested() || (sequence.session_cancel != nullptr && sequence.session_cancel->load()) ||
+         sequence.id == to_cancel.load() || (o.deadline && std::chrono::steady_clock::now() >= *o.deadline);
+}
+
+// Their tokens stay; what was computed in a step that ended early is computed again if they go on.
+bool Engine::Impl::end_those_over(const StepScope& scope) {
+  for (int i = 0; i < options.max_sequences; ++i) {
+    Sequence& sequence = scheduler->slot(i);
+    if (!scope.has(sequence) || sequence.id == to_cancel.load() || !over(sequence)) continue;
+    const bool late = !sequence.request.stop.stop_requested() &&
+                      (sequence.session_cancel == nullptr || !sequence.session_cancel->load());
+    sequence.text.finish(sequence.ids, sequence.ids_begin);
+    add_piece(sequence, -1, 0.0F, late ? FinishReason::deadline : FinishReason::cancelled);
+  }
+  return !pieces.empty();
+}
+
+Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const EngineOptions& options,
+                                             const ModelOptions& model_options) {
+  return guarded([&]() -> Result<std::unique_ptr<Engine>> {
+    ModelOptions limited = model_options;
+    if (limited.memory_limit_bytes == 0) limited.memory_limit_bytes = options.memory_limit_bytes;
+    Result<std::shared_ptr<const Model>> model = Model::open(path, limited);
+    if (!model) return std::move(model).error();
+    return create_engine(std::move(*model), options);
+  });
 }
 
 Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> model, const EngineOptions& options) {
   return guarded([&] { return create_engine(std::move(model), options); });
 }
 
+Result<Admission> Engine::admit(const Request& request) const {
+  return entered(*impl_, [&] { return impl_->admit(request); });
+}
+
 Result<SequenceId> Engine::submit(Request request) {
-  return guarded([&] { return impl_->submit(std::move(request)); });
+  return entered(*impl_, [&] { return impl_->submit(std::move(request)); });
 }
 
 Result<StepReport> Engine::step(const std::stop_token& stop) {
-  return guarded([&] { return impl_->step(stop); });
+  return entered(*impl_, [&] { return impl_->step({}, stop); });
 }
 
 Status Engine::cancel(SequenceId sequence) {
-  return guarded([&] { return impl_->cancel(sequence); });
+  impl_->to_cancel.store(sequence);
+  return entered(*impl_, [&] {
+    SequenceId asked = sequence;
+    impl_->to_cancel.compare_exchange_strong(asked, 0);
+    return impl_->cancel(sequence);
+  });
 }
 
 Result<SequenceId> Engine::fork(SequenceId sequence, const SamplingParams& sampling) {
-  return guarded([&] { return impl_->fork(sequence, sampling); });
+  return entered(*impl_, [&] { return impl_->fork(sequence, sampling); });
 }
 
 Status Engine::truncate(SequenceId sequence, int n_tokens) {
-  return guarded([&] { return impl_->truncate(sequence, n_tokens); });
+  return entered(*impl_, [&] { return impl_->truncate(sequence, n_tokens); });
 }
 
 Status Engine::remove(SequenceId sequence, int first, int n) {
-  return guarded([&] { return impl_->remove(sequence, first, n); });
+  return entered(*impl_, [&] { return impl_->remove(sequence, first, n); });
 }
 
 Status Engine::extend(SequenceId sequence, std::span<const int32_t> ids, int max_new_tokens) {
-  return guarded([&] { return impl_->extend(sequence, ids, max_new_tokens); });
+  return entered(*impl_, [&] { return impl_->extend(sequence, ids, nullptr, max_new_tokens); });
+}
+
+Status Engine::extend(SequenceId sequence, std::span<const int32_t> ids, const GenerationOptions& options) {
+  return entered(*impl_, [&] { return impl_->extend(sequence, ids, &options, options.max_new_tokens); });
 }
 
 Status Engine::set_sampling(SequenceId sequence, const SamplingParams& sampling) {
-  return guarded([&] { return impl_->set_sampling(sequence, sampling); });
+  return entered(*impl_, [&] { return impl_->set_sampling(sequence, sampling); });
 }
 
 Result<SequenceInfo> Engine::info(SequenceId sequence) const {
-  return guarded([&] { return impl_->info(sequence); });
+  return entered(*impl_, [&] { return impl_->info(sequence); });
 }
 
 Status Engine::save(SequenceId sequence, const std::string& path) {
-  return guarded([&] { return impl_->save(sequence, path); });
+  return entered(*impl_, [&] { return impl_->save(sequence, path); });
 }
 
 Result<SequenceId> Engine::restore(const std::string& path) {
-  return guarded([&] { return impl_->restore(path); });
+  return entered(*impl_, [&] { return impl_->restore(path); });
 }
 
 Status Engine::save_prefixes(const std::string& path) const {
-  return guarded([&] { return impl_->cache->save_prefixes(path, impl_->identity()); });
+  return entered(*impl_, [&] { return impl_->cache->save_prefixes(path, impl_->identity()); });
 }
 
 Result<int64_t> Engine::restore_prefixes(const std::string& path) {
-  return guarded([&] { return impl_->cache->restore_prefixes(path, impl_->identity()); });
+  return entered(*impl_, [&] { return impl_->cache->restore_prefixes(path, impl_->identity()); });
 }
 
-void Engine::forget_prefixes() noexcept { impl_->cache->forget_prefixes(); }
-void Engine::forget_prefixes(std::string_view salt) noexcept { impl_->cache->forget_prefixes(salt); }
+void Engine::forget_prefixes() noexcept {
+  const std::lock_guard turn(impl_->turnstile);
+  impl_->cache->forget_prefixes();
+}
+
+void Engine::forget_prefixes(std::string_view salt) noexcept {
+  const std::lock_guard turn(impl_->turnstile);
+  impl_->cache->forget_prefixes(salt);
+}
+
 size_t Engine::cache_bytes_needed(int n_tokens) const noexcept { return impl_->cache->bytes_needed(n_tokens); }
 
-Engine::Engine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Engine::Engine(std::shared_ptr<Impl> impl) noexcept : impl_(std::move(impl)) {}
 Engine::~Engine() = default;
 
-int Engine::n_sequences() const noexcept { return impl_->scheduler->n_sequences(); }
+int Engine::n_sequences() const noexcept {
+  const std::lock_guard turn(impl_->turnstile);
+  return impl_->scheduler->n_sequences();
+}
 const Model& Engine::model() const noexcept { return *impl_->model; }
 int Engine::n_ctx() const noexcept { return impl_->options.n_ctx; }
 int Engine::n_threads() const noexcept { return impl_->pool->n_threads(); }
 const char* Engine::isa() const noexcept { return to_string(impl_->isa); }
-CacheStats Engine::cache_stats() const noexcept { return impl_->cache->stats(); }
+
+CacheStats Engine::cache_stats() const noexcept {
+  const std::lock_guard turn(impl_->turnstile);
+  return impl_->cache->stats();
+}
 
 MemoryStats Engine::memory_stats() const noexcept {
-  const CacheStats cache = cache_stats();
-  MemoryStats stats = impl_->forward->memory();
-  stats.weights_bytes = model().info().packed_bytes;
-  stats.sampler_bytes = impl_->sampler->size_bytes();
-  stats.cache_bytes = cache.reserved_bytes + cache.table_bytes;
+  const std::lock_guard turn(impl_->turnstile);
+  return impl_->memory();
+}
+
+MemoryStats Engine::Impl::memory() const noexcept {
+  MemoryStats stats = forward->memory();
+  stats.weights_bytes = model->info().packed_bytes;
+  stats.sampler_bytes = sampler->size_bytes();
+  stats.tokenizer_bytes = model->parts().tokenizer_bytes;
+  stats.limit_bytes = options.memory_limit_bytes;
+  if (!cache) return stats;
+  for (int i = 0; i < options.max_sequences; ++i)
+    stats.sequence_bytes += scheduler->slot(i).ids.capacity() * sizeof(int32_t);
+  const CacheStats cached = cache->stats();
+  stats.cache_bytes = cached.reserved_bytes + cached.table_bytes;
   return stats;
 }
 

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <mutex>
+#include <new>
 #include <vector>
 
 #include "decant/cache.h"
@@ -13,10 +16,24 @@
 #include "engine/scheduler.h"
 #include "engine/step_recorder.h"
 #include "engine/thread_pool.h"
+#include "engine/turnstile.h"
 
 namespace decant {
 
+/// f(), where memory that runs out is an error: its text is short enough to need none.
+template <typename F>
+auto guarded(F f) -> decltype(f()) {
+  try {
+    return f();
+  } catch (const std::bad_alloc&) {
+    return Error{ErrorCode::out_of_memory, "out of memory"};
+  }
+}
+
 struct Engine::Impl {
+  /// Held by whoever calls in; every function below expects it.
+  Turnstile turnstile;
+  std::atomic<SequenceId> to_cancel{0};  ///< set by cancel() while it waits to come in
   std::shared_ptr<const Model> model;
   EngineOptions options;  ///< every 0 that means "choose" already replaced
   Isa isa = Isa::reference;
@@ -34,38 +51,72 @@ struct Engine::Impl {
   // A step's results, sized at creation.
   std::vector<cache::KvGrowth> growths;
   std::vector<sampler::Pick> picks;
-  std::vector<TokenEvent> events;
+  std::vector<Piece> pieces;
   std::vector<LogitRows> logit_rows;
 
-  Result<StepReport> step(const std::stop_token& stop);
+  Result<StepReport> step(const StepScope& scope, const std::stop_token& stop);
+  Result<Admission> admit(const Request& request) const;
   Result<SequenceId> submit(Request&& request);
   Status cancel(SequenceId id);
-  void release(Sequence& sequence) noexcept;
+  /// Ends a sequence: its blocks are free, or become known to others.
+  void end(Sequence& sequence);
   Result<SequenceId> fork(SequenceId id, const SamplingParams& sampling);
   Status truncate(SequenceId id, int n_tokens);
   Status remove(SequenceId id, int first, int n);
-  Status extend(SequenceId id, std::span<const int32_t> ids, int max_new_tokens);
+  Status extend(SequenceId id, std::span<const int32_t> ids, const GenerationOptions* options, int max_new_tokens);
   Status set_sampling(SequenceId id, const SamplingParams& sampling);
   Result<SequenceInfo> info(SequenceId id) const;
   Status save(SequenceId id, const std::string& path);
   Result<SequenceId> restore(const std::string& path);
   cache::SnapshotIdentity identity() const;
 
- private:
   Result<Sequence*> find(SequenceId id) const;
+  /// The ids of a text, with the model's own begin tokens if it is the first.
+  Result<std::vector<int32_t>> encode(std::string_view text, bool first) const;
+  /// A generation ends between two tokens: what was computed of it becomes known to others.
+  void pause(Sequence& sequence);
+  /// Whether it was told to stop, or is late.
+  bool over(const Sequence& sequence) const noexcept;
+  MemoryStats memory() const noexcept;
+
+ private:
+  class PlanStop;
   Status check_ids(std::span<const int32_t> ids) const;
+  Status check_options(const GenerationOptions& options, bool detokenize) const;
   Status check_window(const Request& request) const;
+  Status check_request(const Request& request) const;
+  int growth_left(const Sequence& sequence) const;
+  int most_growth(const Request& request, int n_tokens, int limit, int n_computed, int n_kept) const;
+  Result<Admission> admission(const Request& request, SequenceId extended, int growth) const;
+  Status take_in(const Request& request, SequenceId extended, int growth) const;
+  /// What the next generation of a sequence takes memory for.
+  struct Generation {
+    SequenceText text;
+    std::vector<TokenLogprob> top_logprobs;
+  };
+  Generation prepare(const GenerationOptions& wanted, bool detokenize, int n_before) const;
+  static void begin(Sequence& sequence, Generation&& generation, int n_prompt) noexcept;
+  bool end_those_over(const StepScope& scope);
   Status rewind(Sequence& sequence, int n_tokens);
   void publish(const Sequence& sequence);
   void publish_all();
-  Status slide();
+  Status slide(const StepScope& scope);
   Result<cache::KvReservation> reserve(StepPlan& plan);
   Status pick(const StepPlan& plan, const LogitsView& logits);
+  FinishReason finish_after(const Sequence& sequence, int32_t token_id) const;
   void settle(const StepPlan& plan, const LogitsView& logits);
-  TokenEvent advance(Sequence& sequence, const sampler::Pick& pick) const;
+  void advance(Sequence& sequence, const sampler::Pick& pick);
+  void add_piece(Sequence& sequence, int32_t token_id, float logprob, FinishReason finish);
   void now(Op op) noexcept {
     if (recorder) recorder->begin(op);
   }
 };
+
+/// The same, when its turn has come.
+template <typename F>
+auto entered(Engine::Impl& impl, F f) -> decltype(f()) {
+  const std::lock_guard turn(impl.turnstile);
+  return guarded(f);
+}
 
 }  // namespace decant

@@ -104,7 +104,7 @@ MemoryStats Forward::memory() const noexcept {
   return stats;
 }
 
-Result<LogitsView> Forward::run(const StepPlan& plan, const cache::KvCache& cache, const std::stop_token& stop) {
+Result<LogitsView> Forward::run(const StepPlan& plan, const cache::KvCache& cache, const StopCondition& stop) {
   n_tokens_ = plan.n_tokens();
   faults_.store(0, std::memory_order_relaxed);
   now(Op::embed);
@@ -112,7 +112,7 @@ Result<LogitsView> Forward::run(const StepPlan& plan, const cache::KvCache& cach
   now(Op::rotation);
   rotations(plan);
   for (int layer = 0; layer < static_cast<int>(config_.layers.size()); ++layer) {
-    if (stop.stop_requested()) return Error{ErrorCode::cancelled, "the step was cancelled"};
+    if (stop.requested()) return Error{ErrorCode::cancelled, "the step was cancelled"};
     attention_block(plan, cache, layer);
     ffn_block(layer);
     if (Status finite = check(layer); !finite) return finite.error();
@@ -120,7 +120,7 @@ Result<LogitsView> Forward::run(const StepPlan& plan, const cache::KvCache& cach
       probe_->after_layer(plan, layer, x_.row(0), x_.stride(), attention_out_.row(0), attention_out_.stride());
   }
   if (plan.n_logit_rows > 0) {
-    if (stop.stop_requested()) return Error{ErrorCode::cancelled, "the step was cancelled"};
+    if (stop.requested()) return Error{ErrorCode::cancelled, "the step was cancelled"};
     project_logits(plan);
     if (faults_.load(std::memory_order_relaxed) != 0)
       return Error{ErrorCode::non_finite, "a NaN or an infinity appeared in the logits"};

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <memory>
 #include <span>
-#include <stop_token>
 #include <vector>
 
 #include "decant/cache.h"
@@ -32,6 +31,15 @@ class ForwardProbe {
                            ptrdiff_t attention_stride) = 0;
 };
 
+/// Asked between layers whether nobody wants the step any more.
+class StopCondition {
+ public:
+  virtual bool requested() const noexcept = 0;
+
+ protected:
+  ~StopCondition() = default;
+};
+
 /// Rows of logits, [n_rows, vocab_size], `stride` floats apart.
 struct LogitsView {
   const float* logits = nullptr;
@@ -53,7 +61,7 @@ class Forward {
 
   /// Appends keys and values of the plan's tokens to their reserved slots and returns the logits that the plan asks
   /// for; they are valid until the next run. Errors: `cancelled` between layers, `non_finite` naming the layer.
-  Result<LogitsView> run(const StepPlan& plan, const cache::KvCache& cache, const std::stop_token& stop);
+  Result<LogitsView> run(const StepPlan& plan, const cache::KvCache& cache, const StopCondition& stop);
 
   /// Activations, logits and what attention needs.
   MemoryStats memory() const noexcept;

@@ -10,6 +10,7 @@ namespace decant {
 namespace {
 
 constexpr int kLeastChunk = cache::kQueryTokens;  // a query tile of attention
+constexpr int kFirstChunk = 4 * kLeastChunk;
 
 }  // namespace
 
@@ -37,28 +38,39 @@ int Scheduler::n_sequences() const noexcept {
       std::count_if(sequences_.begin(), sequences_.end(), [](const Sequence& s) { return s.id != 0; }));
 }
 
-StepPlan& Scheduler::plan() noexcept {
+StepPlan& Scheduler::plan(const StepScope& scope) noexcept {
   plan_.entries.clear();
   plan_.token_ids.clear();
   plan_.n_logit_rows = 0;
   order_.clear();
+  ++n_plans_;
   for (int i = 0; i < static_cast<int>(sequences_.size()); ++i)
-    if (const Sequence& s = sequences_[static_cast<size_t>(i)]; s.id != 0 && !s.paused) order_.push_back(i);
+    if (scope.has(slot(i))) order_.push_back(i);
+  const auto decodes = [](const Sequence& s) { return s.n_pending() == 1; };
   std::sort(order_.begin(), order_.end(), [&](int a, int b) {
-    const Sequence &x = sequences_[static_cast<size_t>(a)], &y = sequences_[static_cast<size_t>(b)];
-    const bool x_decodes = x.n_pending() == 1, y_decodes = y.n_pending() == 1;
-    return x_decodes != y_decodes ? x_decodes : x.id < y.id;
+    const Sequence &x = slot(a), &y = slot(b);
+    if (decodes(x) != decodes(y)) return decodes(x);
+    if (x.request.priority != y.request.priority) return x.request.priority > y.request.priority;
+    if (!decodes(x) && x.served != y.served) return x.served < y.served;
+    return x.id < y.id;
   });
-  const bool others_decode = !order_.empty() && sequences_[static_cast<size_t>(order_[0])].n_pending() == 1;
-  const int n_in_time = tokens_in_time();
+  const bool others_decode = !order_.empty() && decodes(slot(order_[0]));
+  const int n_in_time = others_decode ? tokens_in_time() : max_step_tokens_;
+  bool has_chunk = false;
   for (const int index : order_) {
-    const Sequence& sequence = sequences_[static_cast<size_t>(index)];
+    Sequence& sequence = slot(index);
     int n = std::min({sequence.n_pending(), sequence.n_same_window(), max_step_tokens_ - plan_.n_tokens()});
     if (prefill_chunk_ > 0) n = std::min(n, prefill_chunk_);
-    if (others_decode && n > 1) n = std::min(n, std::max(n_in_time - plan_.n_tokens(), kLeastChunk));
+    if (!decodes(sequence) && others_decode)
+      n = std::min(n, std::max(n_in_time - plan_.n_tokens(), has_chunk ? 0 : kLeastChunk));
     if (sequence.request.all_logits) n = std::min(n, max_logit_rows_ - plan_.n_logit_rows);
     if (n == sequence.n_pending() && plan_.n_logit_rows == max_logit_rows_) --n;  // its last token would want a row
-    if (n > 0) append(index, n);
+    if (n <= 0) continue;
+    if (!decodes(sequence)) {
+      has_chunk = true;
+      sequence.served = n_plans_;
+    }
+    append(index, n);
   }
   return plan_;
 }
@@ -82,9 +94,10 @@ void Scheduler::append(int index, int n_tokens) noexcept {
   plan_.entries.push_back(entry);
 }
 
-// Whole query tiles that the target allows.
+// Whole query tiles that the target allows; few while nothing is known.
 int Scheduler::tokens_in_time() const noexcept {
-  if (step_target_ns_ == 0 || ns_per_token_ == 0) return max_step_tokens_;
+  if (step_target_ns_ == 0) return max_step_tokens_;
+  if (ns_per_token_ == 0) return std::min(kFirstChunk, max_step_tokens_);
   const int64_t n = step_target_ns_ / ns_per_token_ / kLeastChunk * kLeastChunk;
   return static_cast<int>(std::min<int64_t>(n, max_step_tokens_));
 }

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "decant/cache.h"
 #include "decant/engine.h"
 
 #include "cache/kernels/attention_kernels.h"
+#include "engine/sequence_text.h"
 #include "engine/step_plan.h"
 
 namespace decant {
@@ -28,8 +31,17 @@ struct Sequence {
   int slid_to = 0;           ///< the first slot after the sinks; 0: nothing is forgotten yet
   bool paused = false;       ///< ended, and kept
   bool answered = false;     ///< a token has come since it was submitted, extended or restored
-  int64_t last_ns = 0;       ///< when that was, or the last token came; steady_clock
+  int64_t begin_ns = 0;      ///< when that was; steady_clock
+  int64_t last_ns = 0;       ///< the same, or when the last token came
+  int64_t served = 0;        ///< the last plan that had a chunk of its prompt
   PrefixHit prefix;
+  Usage usage;
+  SequenceText text;
+  std::vector<TokenLogprob> top_logprobs;
+
+  bool of_session = false;                            ///< a Session's: step() leaves it alone
+  const std::atomic<bool>* session_cancel = nullptr;  ///< its session doesn't want the piece any more
+  std::optional<Piece> waiting;  ///< a piece that its session hasn't taken yet; it isn't stepped until then
 
   bool endless() const { return request.recent_window > 0; }
   int n_tokens() const { return ids_begin + static_cast<int>(ids.size()); }
@@ -46,8 +58,19 @@ struct Sequence {
   }
 };
 
+/// Whose turn a step is.
+struct StepScope {
+  bool sessions = false;  ///< of sessions, or of those that were submitted
+  SequenceId only = 0;    ///< > 0: of this one alone
+
+  bool has(const Sequence& s) const {
+    return s.id != 0 && !s.paused && !s.waiting && s.of_session == sessions && (only == 0 || only == s.id);
+  }
+};
+
 /// Which sequences advance in a step, and by how many tokens. Decoding sequences come first, one token each, then
-/// chunks of prompts, in the order in which they were submitted.
+/// chunks of prompts: by priority, then those that were served longest ago, then in the order in which they were
+/// submitted.
 class Scheduler {
  public:
   /// step_target_ns: what a step of decoding sequences and a prompt may take together; 0: anything.
@@ -59,8 +82,8 @@ class Scheduler {
   Sequence& slot(int index) noexcept { return sequences_[static_cast<size_t>(index)]; }
   int n_sequences() const noexcept;
 
-  /// The next step's plan; empty if no sequence is alive. Valid until the next call. Allocates nothing.
-  StepPlan& plan() noexcept;
+  /// The next step's plan; empty if nobody is in the scope. Valid until the next call. Allocates nothing.
+  StepPlan& plan(const StepScope& scope = {}) noexcept;
 
   /// Tells how long the step of a plan took.
   void note_step(const StepPlan& plan, int64_t elapsed_ns) noexcept;
@@ -78,6 +101,7 @@ class Scheduler {
   int max_step_tokens_, prefill_chunk_, max_logit_rows_;
   int64_t step_target_ns_;
   int64_t ns_per_token_ = 0;  ///< of the last step with a prompt; 0: none yet
+  int64_t n_plans_ = 0;
 };
 
 }  // namespace decant

@@ -17,6 +17,8 @@ namespace {
 
 constexpr int kEndless = std::numeric_limits<int>::max() - (1 << 20);  // positions are ints
 
+constexpr int kMaxTopLogprobs = 20;
+
 /// Tokens at which a sequence of n_tokens ends that may grow by max_new_tokens.
 int limit_of(const Request& request, int n_tokens, int max_new_tokens, int n_ctx) {
   const int most = request.recent_window > 0 ? kEndless : n_ctx;
@@ -54,25 +56,138 @@ Status Engine::Impl::check_window(const Request& request) const {
   return {};
 }
 
-Result<SequenceId> Engine::Impl::submit(Request&& request) {
+Status Engine::Impl::check_options(const GenerationOptions& wanted, bool detokenize) const {
+  if (Status valid = sampler::validate(wanted.sampling); !valid) return valid;
+  if (wanted.top_logprobs < 0 || wanted.top_logprobs > kMaxTopLogprobs)
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("top_logprobs is {}; 0 to {} is possible", wanted.top_logprobs, kMaxTopLogprobs)};
+  if (wanted.stop_strings.empty()) return {};
+  if (!detokenize) return Error{ErrorCode::invalid_argument, "stop strings need detokenize"};
+  if (!model->parts().tokenizer) return model->parts().tokenizer_error;
+  return {};
+}
+
+Status Engine::Impl::check_request(const Request& request) const {
   if (request.prompt.empty()) return Error{ErrorCode::invalid_argument, "the prompt is empty"};
   if (request.prompt.size() > static_cast<size_t>(options.n_ctx))
     return Error{ErrorCode::invalid_argument, detail::format("the prompt has {} tokens; the context holds {}",
                                                              request.prompt.size(), options.n_ctx)};
-  if (Status known = check_ids(request.prompt); !known) return known.error();
-  if (Status valid = sampler::validate(request.sampling); !valid) return valid.error();
-  if (Status valid = check_window(request); !valid) return valid.error();
+  if (Status known = check_ids(request.prompt); !known) return known;
+  if (Status valid = check_options(request, request.detokenize); !valid) return valid;
+  return check_window(request);
+}
+
+Result<std::vector<int32_t>> Engine::Impl::encode(std::string_view text, bool first) const {
+  if (!model->parts().tokenizer) return model->parts().tokenizer_error;
+  return model->parts().tokenizer->encode(text, {.add_special = first});
+}
+
+// Slots that a sequence with n_kept of them, n_computed positions on, takes beside those until it has n_tokens or, if
+// it goes on, its limit. The last token of all is never computed.
+int Engine::Impl::most_growth(const Request& request, int n_tokens, int limit, int n_computed, int n_kept) const {
+  const int more = std::max(n_tokens, limit - 1) - n_computed;
+  if (request.recent_window == 0) return std::max(more, 0);
+  const int most_kept = request.n_sinks + request.recent_window + 2 * kSlideTokens + 2 * options.cache.block_tokens;
+  return std::clamp(more, 0, std::max(most_kept - n_kept, 0));
+}
+
+int Engine::Impl::growth_left(const Sequence& sequence) const {
+  if (sequence.id == 0 || sequence.paused) return 0;
+  const int kept = sequence.n_computed - (sequence.slid_to > 0 ? sequence.slid_to - sequence.request.n_sinks : 0);
+  return most_growth(sequence.request, sequence.n_tokens(), sequence.limit, sequence.n_computed, kept);
+}
+
+// What one more, or one of them that goes on, takes beside what all others may still take.
+Result<Admission> Engine::Impl::admission(const Request& request, SequenceId extended, int growth) const {
+  std::vector<cache::KvGrowth> all;
+  for (int i = 0; i < options.max_sequences; ++i)
+    if (const Sequence& sequence = scheduler->slot(i); sequence.id != extended && growth_left(sequence) > 0)
+      all.push_back({sequence.cache, growth_left(sequence)});
+  const Result<cache::KvCache::Forecast> others = cache->forecast(all, options.max_step_tokens);
+  if (!others) return others.error();
+  cache::SequenceIndex place = cache::KvCache::kNewSequence;
+  for (int i = 0; i < options.max_sequences; ++i)
+    if (extended != 0 && scheduler->slot(i).id == extended) place = scheduler->slot(i).cache;
+  const cache::KvGrowth own{place, growth};
+  const Result<cache::KvCache::Forecast> alone = cache->forecast(std::span(&own, 1), options.max_step_tokens);
+  if (!alone) return alone.error();
+  all.push_back(own);
+  const Result<cache::KvCache::Forecast> together = cache->forecast(all, options.max_step_tokens);
+  if (!together) return together.error();
+  Admission admission;
+  admission.needed_bytes = alone->needed_bytes;
+  if (extended == 0 && request.recent_window > 0) admission.needed_bytes += cache->sink_bytes(request.n_sinks);
+  admission.available_bytes = others->available_bytes - std::min(others->available_bytes, others->needed_bytes);
+  admission.fits =
+      options.memory_limit_bytes == 0 || (together->fits && admission.needed_bytes <= admission.available_bytes);
+  return admission;
+}
+
+Status Engine::Impl::take_in(const Request& request, SequenceId extended, int growth) const {
+  if (options.memory_limit_bytes == 0) return {};
+  const Result<Admission> found = admission(request, extended, growth);
+  if (!found) return found.error();
+  if (found->fits) return {};
+  const size_t limit = options.cache.limit_bytes;
+  if (extended == 0 && found->needed_bytes > limit)
+    return Error{ErrorCode::over_limit, detail::format("needs up to {} bytes of cache; the memory limit leaves {}",
+                                                       found->needed_bytes, limit)};
+  return Error{ErrorCode::cache_full, detail::format("needs up to {} bytes of cache; {} of {} are not spoken for",
+                                                     found->needed_bytes, found->available_bytes, limit)};
+}
+
+Result<Admission> Engine::Impl::admit(const Request& request) const {
+  if (request.prompt.empty() && !request.prompt_text.empty()) {
+    Result<std::vector<int32_t>> ids = encode(request.prompt_text, /*first=*/true);
+    if (!ids) return ids.error();
+    Request with_ids = request;
+    with_ids.prompt = std::move(*ids);
+    with_ids.prompt_text.clear();
+    return admit(with_ids);
+  }
+  if (Status valid = check_request(request); !valid) return valid.error();
+  const auto n_prompt = static_cast<int>(request.prompt.size());
+  const int limit = limit_of(request, n_prompt, request.max_new_tokens, options.n_ctx);
+  return admission(request, 0, most_growth(request, n_prompt, limit, 0, 0));
+}
+
+Engine::Impl::Generation Engine::Impl::prepare(const GenerationOptions& wanted, bool detokenize, int n_before) const {
+  Generation generation;
+  generation.top_logprobs.resize(static_cast<size_t>(std::min(wanted.top_logprobs, model->info().vocab_size)));
+  generation.text.begin(detokenize ? model->parts().tokenizer.get() : nullptr, wanted.stop_strings, n_before);
+  return generation;
+}
+
+void Engine::Impl::begin(Sequence& sequence, Generation&& generation, int n_prompt) noexcept {
+  sequence.top_logprobs = std::move(generation.top_logprobs);
+  sequence.text = std::move(generation.text);
+  sequence.usage = {};
+  sequence.usage.n_prompt_tokens = n_prompt;
+  sequence.answered = false;
+  sequence.begin_ns = sequence.last_ns = steady_ns();
+}
+
+Result<SequenceId> Engine::Impl::submit(Request&& request) {
+  if (request.prompt.empty() && !request.prompt_text.empty()) {
+    Result<std::vector<int32_t>> ids = encode(request.prompt_text, /*first=*/true);
+    if (!ids) return ids.error();
+    request.prompt = std::move(*ids);
+  }
+  if (Status valid = check_request(request); !valid) return valid.error();
   Sequence* const slot = scheduler->free_slot();
   if (slot == nullptr)
     return Error{ErrorCode::cache_full,
                  detail::format("{} sequences are alive, which is the limit", options.max_sequences)};
 
   Sequence sequence;
-  sequence.ids = std::move(request.prompt);
-  const auto n_prompt = static_cast<int>(sequence.ids.size());
+  const auto n_prompt = static_cast<int>(request.prompt.size());
   sequence.limit = limit_of(request, n_prompt, request.max_new_tokens, options.n_ctx);
+  if (Status taken = take_in(request, 0, most_growth(request, n_prompt, sequence.limit, 0, 0)); !taken)
+    return taken.error();
+  sequence.ids = std::move(request.prompt);
   sequence.request = std::move(request);
   sequence.ids.reserve(static_cast<size_t>(std::min(sequence.limit, 2 * options.n_ctx)));
+  begin(sequence, prepare(sequence.request, sequence.request.detokenize, n_prompt), n_prompt);
   Result<cache::SequenceIndex> place = cache->add_sequence();
   if (!place) return place.error();
   sequence.cache = *place;
@@ -86,26 +201,33 @@ Result<SequenceId> Engine::Impl::submit(Request&& request) {
     // The last token is computed in any case: its logits are wanted.
     sequence.prefix = cache->adopt_prefix(*place, sequence.request.prefix_salt,
                                           std::span(sequence.ids).first(static_cast<size_t>(n_prompt) - 1));
-    sequence.n_computed = sequence.prefix.n_tokens;
+    sequence.n_computed = sequence.usage.n_cached_tokens = sequence.prefix.n_tokens;
   } else {
     sequence.prefix.why = PrefixMiss::off;
   }
-  sequence.last_ns = steady_ns();
   sequence.id = next_id++;
   *slot = std::move(sequence);
   return slot->id;
 }
 
-void Engine::Impl::release(Sequence& sequence) noexcept {
+void Engine::Impl::pause(Sequence& sequence) {
+  publish(sequence);
+  sequence.paused = true;
+}
+
+void Engine::Impl::end(Sequence& sequence) {
+  publish(sequence);
   cache->release(sequence.cache);
   sequence.id = 0;
+  sequence.of_session = false;
+  sequence.session_cancel = nullptr;
+  sequence.waiting.reset();
 }
 
 Status Engine::Impl::cancel(SequenceId id) {
   Result<Sequence*> sequence = find(id);
   if (!sequence) return sequence.error();
-  publish(**sequence);
-  release(**sequence);
+  end(**sequence);
   return {};
 }
 
@@ -121,10 +243,10 @@ void Engine::Impl::publish_all() {
 }
 
 // Endless texts forget what their next token no longer attends to.
-Status Engine::Impl::slide() {
+Status Engine::Impl::slide(const StepScope& scope) {
   for (int i = 0; i < options.max_sequences; ++i) {
     Sequence& sequence = scheduler->slot(i);
-    if (sequence.id == 0 || sequence.paused || !sequence.endless()) continue;
+    if (!scope.has(sequence) || !sequence.endless()) continue;
     const int start = sequence.window_start(sequence.n_computed);
     if (start <= sequence.slid_to) continue;
     if (Status slid = cache->slide(sequence.cache, start); !slid) return slid;
@@ -144,10 +266,17 @@ Result<SequenceId> Engine::Impl::fork(SequenceId id, const SamplingParams& sampl
   Sequence copy = **original;
   copy.ids.reserve((*original)->ids.capacity());
   copy.request.sampling = sampling;
+  if (options.memory_limit_bytes != 0) {  // both grow by as much, and a shared end is copied
+    const int growth = growth_left(copy);
+    const int in_last_block = growth > 0 ? copy.n_computed % options.cache.block_tokens : 0;
+    if (Status taken = take_in(copy.request, 0, growth + in_last_block); !taken) return taken.error();
+  }
   Result<cache::SequenceIndex> place = cache->fork(copy.cache);
   if (!place) return place.error();
   copy.cache = *place;
   copy.id = next_id++;
+  copy.session_cancel = nullptr;
+  copy.waiting.reset();
   *slot = std::move(copy);
   return slot->id;
 }
@@ -171,6 +300,7 @@ Status Engine::Impl::truncate(SequenceId id, int n_tokens) {
                                                              least, sequence.n_tokens(), n_tokens)};
   if (Status rewound = rewind(sequence, n_tokens - 1); !rewound) return rewound;
   sequence.ids.resize(static_cast<size_t>(n_tokens - sequence.ids_begin));
+  sequence.text.forget();
   return {};
 }
 
@@ -189,33 +319,42 @@ Status Engine::Impl::remove(SequenceId id, int first, int n) {
   if (!removed && removed.error().code != ErrorCode::non_finite) return removed;
   sequence.n_computed = cache->length(sequence.cache);
   sequence.ids.erase(sequence.ids.begin() + first, sequence.ids.begin() + first + n);
+  sequence.text.forget();
   return removed;
 }
 
-Status Engine::Impl::extend(SequenceId id, std::span<const int32_t> ids, int max_new_tokens) {
+Status Engine::Impl::extend(SequenceId id, std::span<const int32_t> ids, const GenerationOptions* wanted,
+                            int max_new_tokens) {
   Result<Sequence*> found = find(id);
   if (!found) return found.error();
   Sequence& sequence = **found;
   if (!sequence.paused) return Error{ErrorCode::invalid_argument, detail::format("sequence {} has not ended", id)};
   if (Status known = check_ids(ids); !known) return known;
+  if (wanted != nullptr)
+    if (Status valid = check_options(*wanted, sequence.request.detokenize); !valid) return valid;
   const int64_t n_tokens = sequence.n_tokens() + static_cast<int64_t>(ids.size());
   const int most = sequence.endless() ? kEndless : options.n_ctx;
   if (n_tokens > most || (sequence.endless() && ids.size() > static_cast<size_t>(options.n_ctx)))
     return Error{ErrorCode::invalid_argument,
                  detail::format("sequence {} would have {} tokens; the context holds {}", id, n_tokens, options.n_ctx)};
   const int limit = limit_of(sequence.request, static_cast<int>(n_tokens), max_new_tokens, options.n_ctx);
+  const int kept = sequence.n_computed - (sequence.slid_to > 0 ? sequence.slid_to - sequence.request.n_sinks : 0);
+  const int growth = most_growth(sequence.request, static_cast<int>(n_tokens), limit, sequence.n_computed, kept);
+  if (Status taken = take_in(sequence.request, id, growth); !taken) return taken;
   // Half of it is forgotten when it is full, and penalties look at the last n_ctx tokens.
   const size_t n_ctx = static_cast<size_t>(options.n_ctx);
   const size_t room =
       sequence.endless() ? std::max(2 * n_ctx, sequence.ids.size() + ids.size() + n_ctx) : static_cast<size_t>(limit);
   sequence.ids.reserve(room);
+  GenerationOptions next = wanted != nullptr ? *wanted : sequence.request;
+  Generation generation = prepare(next, sequence.request.detokenize, static_cast<int>(n_tokens));
   if (ids.empty())  // the last token's logits are wanted once more
     if (Status rewound = rewind(sequence, sequence.n_tokens() - 1); !rewound) return rewound;
   sequence.ids.insert(sequence.ids.end(), ids.begin(), ids.end());
   sequence.limit = limit;
+  static_cast<GenerationOptions&>(sequence.request) = std::move(next);
+  begin(sequence, std::move(generation), static_cast<int>(ids.size()));
   sequence.paused = false;
-  sequence.answered = false;
-  sequence.last_ns = steady_ns();
   return {};
 }
 
@@ -271,6 +410,13 @@ Result<SequenceId> Engine::Impl::restore(const std::string& path) {
     if (!sequence->endless() && sequence->n_tokens() > options.n_ctx)
       return refuse(Error{ErrorCode::invalid_argument, detail::format("{}: {} tokens; the context holds {}", path,
                                                                       sequence->n_tokens(), options.n_ctx)});
+    if (options.memory_limit_bytes != 0) {
+      const Result<Admission> left = admission(sequence->request, 0, 0);
+      if (!left) return refuse(left.error());
+      if (!left->fits)
+        return refuse(
+            Error{ErrorCode::cache_full, detail::format("{}: others may need the memory that it takes", path)});
+    }
     sequence->cache = restored->sequence;
     sequence->request.keep = true;
     sequence->paused = true;

@@ -137,7 +137,7 @@ class Run {
   Status resume(const std::string& text);
   Status generate();
   Status save();
-  void take(const TokenEvent& event, double t_ms);
+  void take(const Piece& event, double t_ms);
   int end(FinishReason finish);
 
   RunArgs args_;
@@ -308,7 +308,7 @@ Status Run::generate() {
       break;
     }
     const double t_ms = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
-    for (const TokenEvent& event : report->tokens) take(event, t_ms);
+    for (const Piece& event : report->pieces) take(event, t_ms);
   }
   return {};
 }
@@ -319,7 +319,7 @@ Status Run::save() {
   return engine_->save(*sequence_, *args_.session);
 }
 
-void Run::take(const TokenEvent& event, double t_ms) {
+void Run::take(const Piece& event, double t_ms) {
   if (event.token_id >= 0) {
     log_.token(t_ms);
     printer_->token(event, t_ms);

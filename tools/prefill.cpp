@@ -34,7 +34,7 @@ Status Prefill::begin(std::vector<int32_t> ids) {
 Status Prefill::step(const Interrupts& interrupts, const RowReader& read) {
   const Result<StepReport> report = engine_.step(interrupts.token());
   if (!report) return report.error();
-  for (const TokenEvent& event : report->tokens) ended_ = ended_ || event.finish != FinishReason::none;
+  for (const Piece& event : report->pieces) ended_ = ended_ || event.finish != FinishReason::none;
   const auto vocab_size = static_cast<size_t>(engine_.model().info().vocab_size);
   for (const LogitRows& rows : report->logits)
     for (int i = 0; i < rows.n_rows; ++i)

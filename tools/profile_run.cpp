@@ -103,7 +103,7 @@ class Streaming {
     const Clock::time_point start = Clock::now();
     const int64_t profiler_ns = recording_ != nullptr ? ns_of(start) - recording_->end_ns() : 0;
     std::string_view piece;
-    for (const TokenEvent& event : report.tokens)
+    for (const Piece& event : report.pieces)
       if (text_ && event.token_id >= 0) piece = text_->push(event.token_id);
     const int64_t detokenize_ns = ns_since(start);
     callback(piece);
@@ -344,7 +344,7 @@ Status Measuring::prefill(Engine& engine, profile::ReadBandwidth& memory, Stream
   streaming.record(prefill.steps, task, &prefill.tokenize_seconds);
   task.consume = [&, consume = task.consume](const StepReport& report) {
     consume(report);
-    if (!report.tokens.empty()) note_memory(engine, memory.size_bytes());
+    if (!report.pieces.empty()) note_memory(engine, memory.size_bytes());
   };
   Result<profile::Timings> timings = profile::measure_prefill(engine, memory, task);
   streaming.stop();

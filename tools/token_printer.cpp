@@ -35,7 +35,7 @@ TokenPrinter::TokenPrinter(Output& out, const Tokenizer* tokenizer, std::span<co
   for (const int32_t id : before.last(n_pushed)) stream_->push(id);  // what is certain of it was shown
 }
 
-void TokenPrinter::token(const TokenEvent& event, double t_ms) {
+void TokenPrinter::token(const Piece& event, double t_ms) {
   const bool is_end = event.finish == FinishReason::stop;
   std::string text;
   if (!is_end && stream_) text = stream_->push(event.token_id);

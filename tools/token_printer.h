@@ -22,7 +22,7 @@ class TokenPrinter {
                std::vector<std::string> stops, bool json);
 
   /// A token that came. An end id is reported, but is no text.
-  void token(const TokenEvent& event, double t_ms);
+  void token(const Piece& event, double t_ms);
 
   /// A stop string was met: the generation is over.
   bool stopped() const noexcept { return stream_ && stream_->stopped(); }

@@ -69,6 +69,7 @@ Result<std::shared_ptr<const Model>> open_model(const std::string& path, const M
   parts->weights = std::move(*weights);
   if (tokenizer) {
     parts->tokenizer = std::move(*tokenizer);
+    parts->tokenizer_bytes = parts->tokenizer->size_bytes();
   } else {
     parts->tokenizer_error = tokenizer.error();
     log.warn("no tokenizer: {}", tokenizer.error().message);

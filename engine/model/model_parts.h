@@ -21,6 +21,7 @@ struct Model::Parts {
   std::vector<int32_t> end_ids;
   std::unique_ptr<const Tokenizer> tokenizer;
   Error tokenizer_error;  ///< why there is no tokenizer
+  size_t tokenizer_bytes = 0;
   LoadTimes load_times;
   model::WeightBytes weight_bytes;
   Numerics numerics = Numerics::exact;

@@ -196,6 +196,10 @@ Status Loader::read_tiles(const Slice& slice) const {
 
 Status Loader::place(Weights& weights) {
   for (const MatrixTask& task : tasks_) weights.packed_bytes += round_up(task.matrix->bytes(), kTileAlignment);
+  if (options_.memory_limit_bytes != 0 && weights.packed_bytes > options_.memory_limit_bytes)
+    return Error{ErrorCode::over_limit,
+                 detail::format("{}: the weights take {} bytes of memory; the limit is {}", description_.info.path,
+                                weights.packed_bytes, options_.memory_limit_bytes)};
   if (description_.packed_fingerprint && options_.map_packed) {
     Result<Arena> arena = Arena::map(description_.files->file(*tasks_.front().source->tensor));
     if (!arena) return arena.error();
@@ -260,7 +264,8 @@ Status Loader::run(Weights& weights, ThreadPool& pool) {
     const Slice& slice = slices[i];
     Scratch& mine = scratch[static_cast<size_t>(thread)];
     Status done;
-    if (options_.stop.stop_requested()) {
+    if (options_.stop.stop_requested() ||
+        (options_.deadline && std::chrono::steady_clock::now() >= *options_.deadline)) {
       done = Error{ErrorCode::cancelled, "loading was cancelled"};
     } else if (packed) {
       done = read_tiles(slice);

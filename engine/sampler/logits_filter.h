@@ -41,8 +41,8 @@ class LogitsFilter {
   double total() const { return total_; }
 
   size_t size_bytes() const noexcept {
-    return scores_.size_bytes() + weights_.size_bytes() + keys_.size_bytes() + ids_.size_bytes() +
-           order_.size_bytes() + seen_.size_bytes();
+    return scores_.size_bytes() + weights_.size_bytes() + keys_.size_bytes() + ids_.size_bytes() + order_.size_bytes() +
+           seen_.size_bytes();
   }
 
  private:

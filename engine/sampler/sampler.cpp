@@ -59,7 +59,24 @@ int32_t draw(const LogitsFilter& filter, double u) {
   return filter.ids()[i];
 }
 
+float logprob(float logit, float greatest, double log_sum) {
+  return static_cast<float>(static_cast<double>(logit) - greatest - log_sum);
+}
+
 }  // namespace
+
+void likeliest(std::span<const float> logits, const Pick& pick, std::span<TokenLogprob> out) noexcept {
+  size_t n = 0;
+  for (size_t i = 0; i < logits.size() && !out.empty(); ++i) {
+    const TokenLogprob token{static_cast<int32_t>(i), logits[i]};
+    if (n == out.size() && !(token.logprob > out[n - 1].logprob)) continue;
+    size_t at = n < out.size() ? n++ : n - 1;
+    for (; at > 0 && token.logprob > out[at - 1].logprob; --at) out[at] = out[at - 1];
+    out[at] = token;
+  }
+  for (size_t i = 0; i < n; ++i) out[i].logprob = logprob(out[i].logprob, pick.greatest, pick.log_sum);
+  for (size_t i = n; i < out.size(); ++i) out[i] = {};
+}
 
 Status validate(const SamplingParams& params) {
   // Written so that a NaN fails every test.
@@ -110,7 +127,7 @@ Result<int32_t> Sampler::greedy(std::span<const float> logits, float greatest, c
 
 // In binary64; the sum is a row's: sixteen partial sums, element i in sum i mod 16, then one pairwise tree. A single
 // one would wait for each addition, and the logarithm of it is for reading, not for drawing.
-float Sampler::log_softmax_at(std::span<const float> logits, float greatest, int32_t token_id) const {
+double Sampler::log_sum(std::span<const float> logits, float greatest) const {
   constexpr size_t kLanes = 16, kRun = 256;
   double run[kRun], sums[kLanes] = {};
   for (size_t begin = 0; begin < logits.size(); begin += kRun) {
@@ -124,7 +141,7 @@ float Sampler::log_softmax_at(std::span<const float> logits, float greatest, int
   }
   for (size_t half = kLanes / 2; half > 0; half /= 2)
     for (size_t lane = 0; lane < half; ++lane) sums[lane] += sums[lane + half];
-  return static_cast<float>(static_cast<double>(logits[token_id]) - greatest - kernels::log64(sums[0]));
+  return kernels::log64(sums[0]);
 }
 
 Result<Pick> Sampler::pick(std::span<const float> logits, const SamplingParams& params,
@@ -140,7 +157,8 @@ Result<Pick> Sampler::pick(std::span<const float> logits, const SamplingParams& 
     if (!filter_.run(logits, params, history)) return no_token_left();
     id = draw(filter_, uniform(params.seed, pos, /*draw=*/0));
   }
-  return Pick{id, log_softmax_at(logits, *greatest, id)};
+  const double sum = log_sum(logits, *greatest);
+  return Pick{id, logprob(logits[id], *greatest, sum), *greatest, sum};
 }
 
 Status Sampler::probabilities(std::span<const float> logits, const SamplingParams& params,

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "decant/generation.h"
 #include "decant/options.h"
 #include "decant/result.h"
 
@@ -17,8 +18,13 @@ Status validate(const SamplingParams& params);
 
 struct Pick {
   int32_t token_id = -1;
-  float logprob = 0.0F;  ///< log softmax of the raw logits at token_id
+  float logprob = 0.0F;   ///< log softmax of the raw logits at token_id
+  float greatest = 0.0F;  ///< of the raw logits
+  double log_sum = 0.0;   ///< of exp(logit − greatest)
 };
+
+/// The likeliest tokens by raw logits, ties by lower id, out.size() of them; ids of −1 where there are no more.
+void likeliest(std::span<const float> logits, const Pick& pick, std::span<TokenLogprob> out) noexcept;
 
 /// Chooses tokens. Holds scratch for one vocabulary, taken at construction; a call allocates nothing unless it fails.
 /// One thread at a time. Runs under the default MXCSR, which is the caller's business (detail::FpState).
@@ -48,7 +54,7 @@ class Sampler {
   Result<int32_t> greedy(std::span<const float> logits, float greatest, const SamplingParams& params,
                          std::span<const int32_t> history);
 
-  float log_softmax_at(std::span<const float> logits, float greatest, int32_t token_id) const;
+  double log_sum(std::span<const float> logits, float greatest) const;
 
   int vocab_size_;
   ExpRowFn exp_row_;

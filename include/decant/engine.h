@@ -9,29 +9,18 @@
 #include <string_view>
 #include <vector>
 
+#include "decant/export.h"
+#include "decant/generation.h"
 #include "decant/model.h"
 #include "decant/options.h"
 #include "decant/result.h"
+#include "decant/session.h"
 #include "decant/stats.h"
 
 namespace decant {
 
-using SequenceId = int64_t;
-
-/// A prompt and how to go on from it.
-struct Request {
-  std::vector<int32_t> prompt;  ///< at least one id, each within the vocabulary; at most n_ctx
-  SamplingParams sampling;
-  /// Tokens to generate at most, the end id included; 0 computes the prompt only. Negative: until the context is full.
-  int max_new_tokens = -1;
-  /// Goes on past the model's end ids.
-  bool ignore_end = false;
-  /// Reports the logits of every position, not only those that are sampled. Needs EngineOptions::max_logit_rows ≥ the
-  /// chunk. No known prefix is taken then.
-  bool all_logits = false;
-  /// Keeps the sequence when it has ended: it waits for extend(), save(), fork(), or cancel().
-  bool keep = false;
-
+/// What a sequence is for as long as it lives.
+struct SequenceOptions {
   /// Takes the longest known beginning of the prompt from other sequences, and lets others take from this one. Never
   /// changes a bit of the output.
   bool share_prefix = true;
@@ -46,21 +35,24 @@ struct Request {
   int n_sinks = 4;  ///< 1 to 64
 };
 
-enum class FinishReason : int32_t {
-  none,    ///< goes on
-  stop,    ///< an end id
-  length,  ///< max_new_tokens, or the context is full
-  cancelled,
-  error,
+/// A prompt and how to go on from it.
+struct Request : SequenceOptions, GenerationOptions {
+  std::vector<int32_t> prompt;  ///< each id within the vocabulary; at most n_ctx
+  std::string prompt_text;      ///< where `prompt` is empty: encoded with the model's own begin tokens
+  /// Reports the logits of every position, not only those that are sampled. Needs EngineOptions::max_logit_rows ≥ the
+  /// chunk. No known prefix is taken then.
+  bool all_logits = false;
+  /// Keeps the sequence when it has ended: it waits for extend(), save(), fork(), or cancel().
+  bool keep = false;
+  /// Pieces have bytes and text. Off, there are no stop strings either, and a step takes no memory for text.
+  bool detokenize = true;
 };
-const char* to_string(FinishReason reason) noexcept;
 
-/// One sampled token.
-struct TokenEvent {
-  SequenceId sequence = 0;
-  int32_t token_id = -1;  ///< -1: the sequence ended without a further token
-  float logprob = 0.0F;   ///< log softmax of the raw logits at token_id, before penalties and temperature
-  FinishReason finish = FinishReason::none;  ///< other than none: the last event of the sequence; it is released
+/// What admit() found: what a request may take at most, beside what there is for it.
+struct Admission {
+  size_t needed_bytes = 0;     ///< of cache, for the prompt and every token that it may generate
+  size_t available_bytes = 0;  ///< that are free, or make way, once all that lives has what it may take
+  bool fits = true;
 };
 
 /// What is known of a sequence that is alive.
@@ -82,37 +74,60 @@ struct LogitRows {
   size_t row_stride = 0;
 };
 
-/// What one step did. Spans are valid until the next call of the engine.
+/// What one step did. Spans are valid until the next step, and until their sequence is changed.
 struct StepReport {
-  std::span<const TokenEvent> tokens;
+  std::span<const Piece> pieces;
   std::span<const LogitRows> logits;
   StepStats stats;
   bool idle = false;  ///< no sequence is alive, or all are paused: nothing was done
 };
 
-/// Decodes many sequences over one model. Calls on one engine come from one thread at a time; engines don't know each
-/// other. Its memory is taken in create(), submit() and extend(); step() takes none, except that the cache may grow by
-/// a slab, that what a sequence leaves behind becomes a known prefix, and that a model with windows notes such as it
-/// goes.
-class Engine {
+/// Decodes many sequences over one model. Engines don't know each other.
+///
+/// Two ways in. session() gives a text to whoever wants one, from any thread. submit(), step() and cancel() are for a
+/// host with a loop of its own: step() advances what was submitted, and leaves the sessions to their own threads.
+///
+/// Calls may come from any thread, and wait for one another in the order in which they came; a step is one call. What
+/// step() returns is the one thread's that calls it. Memory is taken in open(), submit() and extend(); step() takes
+/// none, except for text, that the cache may grow by a slab, that what a sequence leaves behind becomes a known prefix,
+/// and that a model with windows notes such as it goes.
+class DECANT_API Engine {
  public:
-  /// Errors: `invalid_argument` (an option outside its limits, by name), `unsupported` (isa), `out_of_memory`, `io` (no
-  /// threads).
+  /// Opens a model for one engine: Model::open() and create(). model_options.memory_limit_bytes is taken from `options`
+  /// where it is 0.
+  static Result<std::unique_ptr<Engine>> open(const std::string& path, const EngineOptions& options = {},
+                                              const ModelOptions& model_options = {});
+
+  /// Errors: `invalid_argument` (an option outside its limits, by name), `unsupported` (isa), `over_limit` (the memory
+  /// limit has no room for the weights, the step's buffers and some cache), `out_of_memory`, `io` (no threads).
   static Result<std::unique_ptr<Engine>> create(std::shared_ptr<const Model> model, const EngineOptions& options = {});
 
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
+  /// A text of its own, empty.
+  Result<Session> session(const SequenceOptions& options = {});
+  /// A text from a file that Session::save() or save() wrote. Errors: as restore().
+  Result<Session> restore_session(const std::string& path);
+
+  /// What a request would take, and whether submit() would take it; nothing changes. Without a memory limit everything
+  /// fits. A known prefix may spare some of it. Errors: what is wrong with the request itself, as submit().
+  Result<Admission> admit(const Request& request) const;
+
   /// Takes a sequence into the next steps; info() says how much of its prompt was known already. Errors:
   /// `invalid_argument` (empty prompt, id outside the vocabulary, prompt longer than n_ctx, parameter outside its
-  /// limits), `cache_full` (max_sequences are alive), `out_of_memory`.
+  /// limits), `unsupported` (stop strings or text without a tokenizer), `cache_full` (max_sequences are alive, or what
+  /// they may take leaves no room within the memory limit: wait), `over_limit` (no room even alone), `out_of_memory`.
   Result<SequenceId> submit(Request request);
 
-  /// Advances every sequence that can: one decode token each, the rest of the step's room for chunks of prompts.
+  /// Advances every submitted sequence that can: one decode token each, the rest of the step's room for chunks of
+  /// prompts, by priority and then in turn. Sequences that were told to stop, or are late, end here, in a step that
+  /// computes nothing.
   ///
   /// A transaction: on any error (`cancelled` by `stop`, looked at between layers; `non_finite`, naming the layer;
-  /// `cache_full`; `out_of_memory`) nothing visible has changed and the same step may be tried again.
+  /// `cache_full`; `out_of_memory`) nothing visible has changed and the same step may be tried again. A step whose
+  /// sequences have all been told to stop meanwhile ends early, within a layer.
   Result<StepReport> step(const std::stop_token& stop = {});
 
   /// A new sequence with the same tokens, which goes on by itself: memory is shared until they part. A paused one's is
@@ -131,8 +146,10 @@ class Engine {
   Status remove(SequenceId sequence, int first, int n);
 
   /// Adds tokens, none or more, to a paused sequence and lets it go on for max_new_tokens more (negative: until the
-  /// context is full). Errors as submit().
+  /// context is full), as it went on before. Errors as submit().
   Status extend(SequenceId sequence, std::span<const int32_t> ids, int max_new_tokens);
+  /// The same with other options.
+  Status extend(SequenceId sequence, std::span<const int32_t> ids, const GenerationOptions& options);
 
   /// How its next tokens are chosen. `invalid_argument` (not alive, sampling).
   Status set_sampling(SequenceId sequence, const SamplingParams& sampling);
@@ -157,10 +174,11 @@ class Engine {
   /// Bytes of cache that a sequence of n_tokens takes, before any work.
   size_t cache_bytes_needed(int n_tokens) const noexcept;
 
-  /// Ends a sequence and gives its cache back. `invalid_argument` for one that isn't alive.
+  /// Ends a sequence and gives its cache back. A step that computes for it alone ends within a layer.
+  /// `invalid_argument` for one that isn't alive.
   Status cancel(SequenceId sequence);
 
-  /// Sequences alive, paused ones included.
+  /// Sequences alive, paused ones and those of sessions included.
   int n_sequences() const noexcept;
 
   const Model& model() const noexcept;
@@ -172,11 +190,11 @@ class Engine {
   MemoryStats memory_stats() const noexcept;
 
   struct Impl;
-  explicit Engine(std::unique_ptr<Impl> impl);  ///< for create()
-  Impl& impl() noexcept;                        ///< for decant's own tests
+  explicit Engine(std::shared_ptr<Impl> impl) noexcept;  ///< for create()
+  Impl& impl() noexcept;                                 ///< for decant's own tests
 
  private:
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;  ///< its sessions', too
 };
 
 }  // namespace decant

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -46,10 +48,15 @@ struct ModelOptions {
   /// short or writes into it while the model is open kills the process (SIGBUS) or changes its weights; false reads it
   /// into memory of its own. Never changes a bit of the output; other files are always read.
   bool map_packed = true;
+  /// Bytes that the weights may take: more than that are refused before they are read (`over_limit`). 0: no limit. For
+  /// the whole of an engine see EngineOptions::memory_limit_bytes.
+  size_t memory_limit_bytes = 0;
   /// Told now and then, from the opening thread, how many bytes of the weights are in place. May be empty.
   std::function<void(size_t bytes_done, size_t bytes_total)> progress;
-  /// Stops the loading: open() returns `cancelled`.
+  /// Stops the loading: open() returns `cancelled`. Looked at every few megabytes.
   std::stop_token stop;
+  /// Stops the loading at this time, in the same way. Empty: never.
+  std::optional<std::chrono::steady_clock::time_point> deadline;
   LogSink log;
 };
 
@@ -59,8 +66,8 @@ struct CacheOptions {
   /// Tokens per block, a multiple of 16 from 16 to 256. Larger: longer contiguous reads; smaller: less waste at each
   /// sequence's tail (block_tokens / 2 on average). Never changes a bit of the output.
   int block_tokens = 64;
-  /// Bytes that all slabs of the cache may take together; reserve() answers `cache_full` beyond. 0: no limit
-  /// but what n_ctx and max_sequences allow.
+  /// Bytes that all slabs of the cache may take together; reserve() answers `cache_full` beyond, and what was submitted
+  /// beyond it waits. 0: no limit but what n_ctx and max_sequences allow. See also EngineOptions::memory_limit_bytes.
   size_t limit_bytes = 0;
   /// Bytes of blocks that are kept though no sequence uses them, because a later prompt may begin alike. They make way
   /// where limit_bytes asks for it. 0: prefixes are not shared. Never changes a bit of the output.
@@ -79,8 +86,7 @@ struct EngineOptions {
   /// and hurts where something does.
   bool pin_threads = false;
   /// Kernel table: "auto" (the best this CPU has), "reference", "avx2", "avxvnni", "avx512", "avx512vnni".
-  /// `unsupported` if the
-  /// CPU lacks it. Never changes a bit of the output.
+  /// `unsupported` if the CPU lacks it. Never changes a bit of the output.
   std::string isa = "auto";
   /// Longest sequence in tokens, prompt included. 0: the model's own limit. More than that is refused.
   int n_ctx = 0;
@@ -92,14 +98,18 @@ struct EngineOptions {
   /// Prompt tokens that one step computes of one sequence. 0: as many as fit into the step. Never changes a bit of the
   /// output.
   int prefill_chunk = 0;
-  /// While other sequences decode, a prompt's part of a step is cut so that the step takes about this many
-  /// milliseconds, judging by the last step with a prompt; 16 tokens at least. They wait no longer for their next
-  /// token, however long the prompt is. 0: no such cut. Never changes a bit of the output.
+  /// While other sequences decode, prompts' part of a step is cut so that the step takes about this many milliseconds,
+  /// judging by the last step with a prompt; 16 tokens at least. They wait no longer for their next token, however long
+  /// a prompt is and however many there are. 0: no such cut. Never changes a bit of the output.
   int step_target_ms = 250;
   /// Rows of logits that one step may return. 0: max_sequences. Raise to max_step_tokens to ask for the logits of every
   /// prompt position.
   int max_logit_rows = 0;
   CacheOptions cache;
+  /// Bytes that the engine may take in all: the model's weights and tokenizer, the step's buffers, and the cache, which
+  /// has what the others leave. Each sequence is taken in with all that it may grow to (its prompt and max_new_tokens,
+  /// or the whole context), or refused: no step lacks memory later. 0: no limit, and no such accounting.
+  size_t memory_limit_bytes = 0;
   /// Told of each step where its time went. Empty: nothing is measured, at the cost of a branch an operation. Never
   /// changes a bit of the output.
   StepObserver on_step;

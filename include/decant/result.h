@@ -18,10 +18,11 @@ enum class ErrorCode : int32_t {
   out_of_memory = 5,     ///< the allocator or the operating system has no memory
   cache_full = 6,        ///< the KV cache has reached its limit: wait for sequences to finish, then retry
   cancelled = 7,         ///< the caller asked to stop
-  non_finite = 8,  ///< a NaN or an infinity appeared in activations, logits or the cache; the message names the layer
-  internal = 9,    ///< a mistake of decant's own
-  mismatch = 10,   ///< well-formed, but made for something else: another model, layout or numerics; the message names
-                   ///< both sides
+  non_finite = 8,   ///< a NaN or an infinity appeared in activations, logits or the cache; the message names the layer
+  internal = 9,     ///< a mistake of decant's own
+  mismatch = 10,    ///< well-formed, but made for something else: another model, layout or numerics; the message names
+                    ///< both sides
+  over_limit = 11,  ///< more memory than the limit that was set, however long one waits; the message has both numbers
 };
 
 /// The name of a code as it stands in the enumeration, e.g. "bad_format".

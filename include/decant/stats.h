@@ -73,7 +73,15 @@ struct MemoryStats {
   size_t attention_bytes = 0;   ///< scratch, and partial results of long contexts
   size_t logits_bytes = 0;      ///< rows of EngineOptions::max_logit_rows
   size_t sampler_bytes = 0;
-  size_t cache_bytes = 0;  ///< CacheStats::reserved_bytes and table_bytes
+  size_t tokenizer_bytes = 0;  ///< vocabulary and merges; about, since they lie in maps
+  size_t sequence_bytes = 0;   ///< ids
+  size_t cache_bytes = 0;      ///< CacheStats::reserved_bytes and table_bytes
+  size_t limit_bytes = 0;      ///< EngineOptions::memory_limit_bytes
+
+  size_t total_bytes() const noexcept {
+    return weights_bytes + activation_bytes + attention_bytes + logits_bytes + sampler_bytes + tokenizer_bytes +
+           sequence_bytes + cache_bytes;
+  }
 };
 
 }  // namespace decant

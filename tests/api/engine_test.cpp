@@ -44,14 +44,14 @@ Request request_of(std::vector<int32_t> prompt, int max_new_tokens) {
 std::map<SequenceId, std::vector<int32_t>> run(Engine& engine) {
   std::map<SequenceId, std::vector<int32_t>> ids;
   while (engine.n_sequences() > 0)
-    for (const TokenEvent& event : must(engine.step()).tokens)
+    for (const Piece& event : must(engine.step()).pieces)
       if (event.token_id >= 0) ids[event.sequence].push_back(event.token_id);
   return ids;
 }
 
 }  // namespace
 
-TEST_CASE("engine: a decode step calls no allocator, observed or not") {
+TEST_CASE("engine: a decode step without text calls no allocator, observed or not") {
   for (const char* const name :
        {"models/llama-gqa", "models/mistral", "gguf/llama-gqa-q8_0.gguf", "gguf/llama-kmix.gguf"}) {
     CAPTURE(name);
@@ -67,8 +67,12 @@ TEST_CASE("engine: a decode step calls no allocator, observed or not") {
     sampled.sampling.typical_p = 0.9F;
     sampled.sampling.repetition_penalty = 1.1F;
     sampled.sampling.no_repeat_ngram_size = 5;
+    sampled.top_logprobs = 20;
+    sampled.detokenize = false;
     must(engine->submit(sampled));
-    must(engine->submit(request_of({4, 5, 6, 7}, 200)));
+    Request greedy = request_of({4, 5, 6, 7}, 200);
+    greedy.detokenize = false;
+    must(engine->submit(greedy));
     for (int i = 0; i < 3; ++i) must(engine->step());
     const int64_t before = n_allocations();
     for (int i = 0; i < 100; ++i) {
@@ -130,7 +134,7 @@ TEST_CASE("engine: generation ends at max_new_tokens and at the context's end, w
   int n = 0;
   FinishReason last = FinishReason::none;
   while (engine->n_sequences() > 0)
-    for (const TokenEvent& event : must(engine->step()).tokens) {
+    for (const Piece& event : must(engine->step()).pieces) {
       ++n;
       last = event.finish;
     }
@@ -144,9 +148,9 @@ TEST_CASE("engine: generation ends at max_new_tokens and at the context's end, w
   for (Request request : {request_of(std::vector<int32_t>(10, 1), -1), request_of({1, 2}, 0)}) {
     must(engine->submit(request));
     const StepReport report = must(engine->step());
-    REQUIRE(report.tokens.size() == 1);
-    CHECK(report.tokens[0].token_id == -1);
-    CHECK(report.tokens[0].finish == FinishReason::length);
+    REQUIRE(report.pieces.size() == 1);
+    CHECK(report.pieces[0].token_id == -1);
+    CHECK(report.pieces[0].finish == FinishReason::length);
   }
   CHECK(engine->n_sequences() == 0);
 }
@@ -161,12 +165,12 @@ TEST_CASE("engine: an end id stops the sequence, unless it is told to go on") {
   request.sampling = {};
   request.sampling.temperature = 50.0F;
   request.ignore_end = false;
-  TokenEvent last;
+  Piece last;
   while (last.finish != FinishReason::stop && request.sampling.seed < 20) {
     ++request.sampling.seed;
     must(engine->submit(request));
     while (engine->n_sequences() > 0)
-      for (const TokenEvent& event : must(engine->step()).tokens) last = event;
+      for (const Piece& event : must(engine->step()).pieces) last = event;
   }
   REQUIRE(last.finish == FinishReason::stop);
   CHECK(last.token_id == end);
@@ -228,7 +232,7 @@ TEST_CASE("engine: a cancelled step changes nothing, and the next one gives the 
     const CacheStats before = engine->cache_stats();
     CHECK(code_of(engine->step(stop.get_token())) == ErrorCode::cancelled);
     CHECK(engine->cache_stats().used_bytes == before.used_bytes);
-    for (const TokenEvent& event : must(engine->step()).tokens) ids.push_back(event.token_id);
+    for (const Piece& event : must(engine->step()).pieces) ids.push_back(event.token_id);
   }
   CHECK(ids == expected);
   CHECK(code_of(engine->cancel(id)) == ErrorCode::invalid_argument);
@@ -281,8 +285,8 @@ TEST_CASE("engine: two engines over one model don't meet") {
   const SequenceId in_a = must(a->submit(request_of({1, 2, 3}, 20))), in_b = must(b->submit(request_of({1, 2, 3}, 20)));
   std::vector<int32_t> from_a, from_b;
   while (a->n_sequences() + b->n_sequences() > 0) {
-    for (const TokenEvent& event : must(a->step()).tokens) from_a.push_back(event.token_id);
-    for (const TokenEvent& event : must(b->step()).tokens) from_b.push_back(event.token_id);
+    for (const Piece& event : must(a->step()).pieces) from_a.push_back(event.token_id);
+    for (const Piece& event : must(b->step()).pieces) from_b.push_back(event.token_id);
   }
   CHECK(in_a == in_b);
   CHECK(from_a == from_b);
@@ -297,13 +301,13 @@ TEST_CASE("engine: the log probability is that of the raw logits") {
   must(engine->submit(request));
   while (engine->n_sequences() > 0) {
     const StepReport report = must(engine->step());
-    REQUIRE(report.tokens.size() == 1);
+    REQUIRE(report.pieces.size() == 1);
     REQUIRE(report.logits.size() == 1);
     double sum = 0.0;
     for (int i = 0; i < small_model()->info().vocab_size; ++i)
       sum += std::exp(static_cast<double>(report.logits[0].logits[i]));
-    const double expected = report.logits[0].logits[report.tokens[0].token_id] - std::log(sum);
-    CHECK(std::fabs(report.tokens[0].logprob - expected) < 1e-5);
+    const double expected = report.logits[0].logits[report.pieces[0].token_id] - std::log(sum);
+    CHECK(std::fabs(report.pieces[0].logprob - expected) < 1e-5);
   }
 }
 
@@ -333,11 +337,11 @@ TEST_CASE("engine: every allocation that fails once gives an error, leaks nothin
     failing.reset();
     std::vector<int32_t> ids;
     if (first)
-      for (const TokenEvent& event : first->tokens) ids.push_back(event.token_id);
+      for (const Piece& event : first->pieces) ids.push_back(event.token_id);
     else
       CHECK(first.error().code == ErrorCode::out_of_memory);
     while ((*engine)->n_sequences() > 0)
-      for (const TokenEvent& event : must((*engine)->step()).tokens) ids.push_back(event.token_id);
+      for (const Piece& event : must((*engine)->step()).pieces) ids.push_back(event.token_id);
     CHECK(ids == expected);
     if (n > 400) break;
   }

@@ -54,7 +54,7 @@ void try_model(const std::string& path, Tally& tally) {
       ++tally.failed_steps;
       return;
     }
-    for (const TokenEvent& event : report->tokens) CHECK(std::isfinite(event.logprob));
+    for (const Piece& event : report->pieces) CHECK(std::isfinite(event.logprob));
   }
   ++tally.ran;
 }

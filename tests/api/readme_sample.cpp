@@ -19,7 +19,7 @@ int main() {
   while ((*engine)->n_sequences() > 0) {
     auto report = (*engine)->step();
     if (!report) return std::cerr << report.error().message << '\n', 1;
-    for (const decant::TokenEvent& event : report->tokens)
+    for (const decant::Piece& event : report->pieces)
       if (event.token_id >= 0 && event.finish != decant::FinishReason::stop) std::cout << text.push(event.token_id) << std::flush;
   }
   std::cout << text.finish() << '\n';

@@ -90,7 +90,7 @@ std::vector<int32_t> greedy_ids(std::shared_ptr<const Model> model, std::span<co
   must(engine->submit(std::move(request)));
   std::vector<int32_t> ids;
   while (engine->n_sequences() > 0)
-    for (const TokenEvent& event : must(engine->step()).tokens)
+    for (const Piece& event : must(engine->step()).pieces)
       if (event.token_id >= 0) ids.push_back(event.token_id);
   return ids;
 }

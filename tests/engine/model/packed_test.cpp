@@ -179,7 +179,7 @@ TEST_CASE("packed: sessions of the source go on in the packed model, and the oth
     id = must(engine->restore(session));
     must(engine->extend(id, {}, 4));
     for (int i = 0; i < 4; ++i)
-      for (const TokenEvent& event : must(engine->step()).tokens) ids.push_back(event.token_id);
+      for (const Piece& event : must(engine->step()).pieces) ids.push_back(event.token_id);
     return ids;
   };
   const std::vector<int32_t> expected = text(small.source, small.source);

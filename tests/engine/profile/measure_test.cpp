@@ -35,7 +35,7 @@ std::vector<int32_t> decode(Engine& engine, SequenceId id, int n) {
     REQUIRE(report);
     if (report->idle) return ids;
     CHECK(report->stats.n_decode_tokens == 1);
-    for (const TokenEvent& event : report->tokens) ids.push_back(event.token_id);
+    for (const Piece& event : report->pieces) ids.push_back(event.token_id);
   }
 }
 

@@ -232,7 +232,7 @@ TEST_CASE("step profile: an observer changes no token") {
     while (engine->n_sequences() > 0) {
       const Result<StepReport> report = engine->step();
       REQUIRE(report);
-      for (const TokenEvent& event : report->tokens) ids.push_back(event.token_id);
+      for (const Piece& event : report->pieces) ids.push_back(event.token_id);
     }
     return ids;
   };
