@@ -21,6 +21,7 @@ Request request_of(int n_prompt, int max_new_tokens) {
   request.max_new_tokens = max_new_tokens;
   request.ignore_end = true;
   request.share_prefix = false;
+  request.detokenize = false;
   return request;
 }
 
