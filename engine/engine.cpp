@@ -7,11 +7,16 @@
 #include "decant/detail/format.h"
 #include "decant/detail/fp_state.h"
 
+#include "cache/block_layout.h"
 #include "engine/engine_impl.h"
 
 namespace decant {
 
 namespace {
+
+// A block's entry in a table and its node in the tree of prefixes; a token's id in a sequence, with room to grow, and
+// in the tree.
+constexpr size_t kBytesBesideBlock = 256, kBytesBesideToken = 12, kEmptyCacheBytes = size_t{64} << 10;
 
 constexpr int kMaxSequences = 4096, kMaxStepTokens = 65536, kMaxThreads = 1024;
 
@@ -47,15 +52,22 @@ std::vector<cache::KvLayerShape> cache_shape(const model::ModelConfig& config) {
   return layers;
 }
 
-/// What the limit leaves for the cache when everything else has its part.
-Status limit_cache(EngineOptions& options, const MemoryStats& memory) {
+/// What the limit leaves for the cache when everything else has its part, and block tables, ids and known prefixes of a
+/// full cache theirs.
+Status limit_cache(EngineOptions& options, const MemoryStats& memory, const model::ModelConfig& config) {
   if (options.memory_limit_bytes == 0) return {};
-  const size_t taken = memory.total_bytes();
+  const Result<cache::BlockLayout> layout = cache::BlockLayout::create(cache_shape(config), options.cache.block_tokens,
+                                                                       options.cache.k_type, options.cache.v_type);
+  if (!layout) return layout.error();
+  size_t block_bytes = 0;
+  for (const cache::GroupLayout& group : layout->groups) block_bytes += group.block_bytes;
+  const size_t beside = kBytesBesideBlock + kBytesBesideToken * static_cast<size_t>(options.cache.block_tokens);
+  const size_t taken = memory.total_bytes() + kEmptyCacheBytes;
   if (taken >= options.memory_limit_bytes)
     return Error{ErrorCode::over_limit,
                  detail::format("memory_limit_bytes is {}; weights, tokenizer and buffers take {} before any cache",
                                 options.memory_limit_bytes, taken)};
-  const size_t left = options.memory_limit_bytes - taken;
+  const size_t left = (options.memory_limit_bytes - taken) / (block_bytes + beside) * block_bytes;
   if (options.cache.limit_bytes == 0 || options.cache.limit_bytes > left) options.cache.limit_bytes = left;
   return {};
 }
@@ -85,7 +97,7 @@ Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& mod
   impl->sampler = std::make_unique<sampler::Sampler>(config.vocab_size);
   impl->scheduler = std::make_unique<Scheduler>(o.max_sequences, o.max_step_tokens, o.prefill_chunk, o.max_logit_rows,
                                                 int64_t{o.step_target_ms} * 1000000);
-  if (Status limited = limit_cache(o, impl->memory()); !limited) return limited.error();
+  if (Status limited = limit_cache(o, impl->memory(), config); !limited) return limited.error();
   Result<std::unique_ptr<cache::KvCache>> cache =
       cache::KvCache::create(cache_shape(config), o.cache, o.max_sequences, o.n_ctx, impl->isa);
   if (!cache) {
@@ -433,7 +445,7 @@ MemoryStats Engine::memory_stats() const noexcept {
 
 MemoryStats Engine::Impl::memory() const noexcept {
   MemoryStats stats = forward->memory();
-  stats.weights_bytes = model->info().packed_bytes;
+  stats.weights_bytes = model->parts().weights.arena.size_bytes();
   stats.sampler_bytes = sampler->size_bytes();
   stats.tokenizer_bytes = model->parts().tokenizer_bytes;
   stats.limit_bytes = options.memory_limit_bytes;

@@ -219,6 +219,7 @@ void Engine::Impl::end(Sequence& sequence) {
   publish(sequence);
   cache->release(sequence.cache);
   sequence.id = 0;
+  sequence.ids = {};  // its text stays: its last piece may be looked at until the next step
   sequence.of_session = false;
   sequence.session_cancel = nullptr;
   sequence.waiting.reset();

@@ -39,9 +39,13 @@ Arena::~Arena() {
   if (data_ != nullptr) munmap(data_, size_bytes_);
 }
 
+size_t Arena::bytes_for(size_t size_bytes) noexcept {
+  return (std::max<size_t>(size_bytes, 1) + kHugePage - 1) / kHugePage * kHugePage;
+}
+
 Result<Arena> Arena::create(size_t size_bytes) {
   Arena arena;
-  arena.size_bytes_ = (std::max<size_t>(size_bytes, 1) + kHugePage - 1) / kHugePage * kHugePage;
+  arena.size_bytes_ = bytes_for(size_bytes);
   void* const pages = mmap(nullptr, arena.size_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED)
     return Error{ErrorCode::out_of_memory, detail::format("no memory for {} bytes of weights", arena.size_bytes_)};

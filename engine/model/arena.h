@@ -22,7 +22,11 @@ class Arena {
   /// A whole file, to be read only. A process that touches what was cut off the file since dies of SIGBUS.
   static Result<Arena> map(const InputFile& file);
 
+  /// What create() takes for so many bytes: whole huge pages.
+  static size_t bytes_for(size_t size_bytes) noexcept;
+
   std::byte* data() const noexcept { return data_; }
+  size_t size_bytes() const noexcept { return size_bytes_; }
 
   /// Makes the pages of [offset, offset + n) present, read from the file where they aren't in memory yet. Safe from
   /// many threads. `io` if the file can't be read or has been cut; where the system can't tell, the first use reads.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "decant/model.h"
+
 #include "engine/model/model_file.h"
 #include "engine/tokenizer/tokenizer_source.h"
 
@@ -17,7 +18,7 @@ enum class FfnKind { silu_gated, gelu_tanh };  ///< W_down(silu(W_gate h) ⊙ W_
 
 struct LayerConfig {
   int n_kv_heads = 0;
-  int window = 0;      ///< 0: attends to everything before
+  int window = 0;  ///< 0: attends to everything before
 };
 
 /// The hyperparameters of a transformer, as the forward pass wants them. Every count is checked: positive, and small
@@ -34,8 +35,8 @@ struct ModelConfig {
   NormKind norm = NormKind::rms;
   float norm_eps = 1e-5F;
   FfnKind ffn = FfnKind::silu_gated;
-  float attention_scale = 0.0F;            ///< 1/sqrt(head_dim)
-  std::vector<double> rope_inv_freq;       ///< [rope_dim / 2] with scaling applied; empty: no rotation
+  float attention_scale = 0.0F;       ///< 1/sqrt(head_dim)
+  std::vector<double> rope_inv_freq;  ///< [rope_dim / 2] with scaling applied; empty: no rotation
   bool tied_head = false;
 };
 
@@ -45,7 +46,7 @@ struct MatrixSource {
   int64_t row_begin = 0;               ///< first row within the tensor (fused q|k|v)
   int64_t rows = 0;
   int64_t cols = 0;
-  bool transposed = false;             ///< the tensor is [cols, all rows] (GPT-2's Conv1D)
+  bool transposed = false;  ///< the tensor is [cols, all rows] (GPT-2's Conv1D)
   /// > 0: rows come in heads of this many with rotary pairs side by side (GGUF's llama). Ours are half a head apart:
   /// our row i of a head is the file's row 2·i for i < half, else 2·(i − half) + 1, where half = interleaved / 2.
   int interleaved = 0;
@@ -65,25 +66,25 @@ struct LayerSources {
   VectorSource attn_norm, attn_norm_bias;
   MatrixSource q, k, v, o;
   VectorSource q_bias, k_bias, v_bias, o_bias;
-  VectorSource q_norm, k_norm;              ///< [head_dim], RMS over a head, before rotation
+  VectorSource q_norm, k_norm;  ///< [head_dim], RMS over a head, before rotation
   VectorSource ffn_norm, ffn_norm_bias;
   MatrixSource gate, up, down;
   VectorSource gate_bias, up_bias, down_bias;
 };
 
 struct WeightSources {
-  MatrixSource token_embedding;             ///< [vocab, d_model]
-  MatrixSource position_embedding;          ///< [n_ctx, d_model] or none
+  MatrixSource token_embedding;     ///< [vocab, d_model]
+  MatrixSource position_embedding;  ///< [n_ctx, d_model] or none
   std::vector<LayerSources> layers;
   VectorSource out_norm, out_norm_bias;
-  MatrixSource head;                        ///< [vocab, d_model]; none when tied
+  MatrixSource head;  ///< [vocab, d_model]; none when tied
 };
 
 /// A model as its files describe it: everything but the weights' values.
 struct ModelDescription {
-  ModelInfo info;                           ///< packed_bytes still 0
+  ModelInfo info;  ///< packed_bytes still 0
   ModelConfig config;
-  WeightSources weights;                    ///< point into `files`
+  WeightSources weights;  ///< point into `files`
   std::shared_ptr<const TensorFiles> files;
   GenerationDefaults defaults;
   std::vector<int32_t> end_ids;

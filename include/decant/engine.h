@@ -24,8 +24,8 @@ struct SequenceOptions {
   /// Takes the longest known beginning of the prompt from other sequences, and lets others take from this one. Never
   /// changes a bit of the output.
   bool share_prefix = true;
-  std::string prefix_salt;  ///< sequences share only with those of the same salt
-  int prefix_priority = 0;  ///< 0 to 100: of what nobody uses, the lower makes way first
+  std::string prefix_salt{};  ///< sequences share only with those of the same salt
+  int prefix_priority = 0;    ///< 0 to 100: of what nobody uses, the lower makes way first
 
   /// > 0: the text may go on without end. Each token attends to the first n_sinks tokens and to the last recent_window,
   /// or up to 127 more; the rest is forgotten, in whole chunks of 128, and memory stays as it is. The sinks stand right
@@ -38,7 +38,7 @@ struct SequenceOptions {
 /// A prompt and how to go on from it.
 struct Request : SequenceOptions, GenerationOptions {
   std::vector<int32_t> prompt;  ///< each id within the vocabulary; at most n_ctx
-  std::string prompt_text;      ///< where `prompt` is empty: encoded with the model's own begin tokens
+  std::string prompt_text{};    ///< where `prompt` is empty: encoded with the model's own begin tokens
   /// Reports the logits of every position, not only those that are sampled. Needs EngineOptions::max_logit_rows ≥ the
   /// chunk. No known prefix is taken then.
   bool all_logits = false;

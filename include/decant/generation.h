@@ -21,22 +21,22 @@ using SequenceId = int64_t;
 
 /// How a text goes on, from a prompt to the end of an answer.
 struct GenerationOptions {
-  SamplingParams sampling;
+  SamplingParams sampling{};
   /// Tokens to generate at most, the end id included; 0 computes the prompt only. Negative: until the context is full.
   int max_new_tokens = -1;
   /// Goes on past the model's end ids.
   bool ignore_end = false;
   /// The text ends before the first of these, which may lie across tokens and is never part of the text. Empty strings
   /// are passed over. `unsupported` where the model has no tokenizer.
-  std::vector<std::string> stop_strings;
+  std::vector<std::string> stop_strings{};
   /// The likeliest tokens that each piece tells of, 0 to 20.
   int top_logprobs = 0;
   /// Where a step has no room for all prompts, those of higher priority come first.
   int priority = 0;
   /// Ends it, looked at between layers. The sequence is at its last whole token then.
-  std::stop_token stop;
+  std::stop_token stop{};
   /// Ends it at this time, in the same way. Empty: never.
-  std::optional<std::chrono::steady_clock::time_point> deadline;
+  std::optional<std::chrono::steady_clock::time_point> deadline{};
 };
 
 enum class FinishReason : int32_t {

@@ -52,12 +52,12 @@ struct ModelOptions {
   /// the whole of an engine see EngineOptions::memory_limit_bytes.
   size_t memory_limit_bytes = 0;
   /// Told now and then, from the opening thread, how many bytes of the weights are in place. May be empty.
-  std::function<void(size_t bytes_done, size_t bytes_total)> progress;
+  std::function<void(size_t bytes_done, size_t bytes_total)> progress{};
   /// Stops the loading: open() returns `cancelled`. Looked at every few megabytes.
-  std::stop_token stop;
+  std::stop_token stop{};
   /// Stops the loading at this time, in the same way. Empty: never.
-  std::optional<std::chrono::steady_clock::time_point> deadline;
-  LogSink log;
+  std::optional<std::chrono::steady_clock::time_point> deadline{};
+  LogSink log{};
 };
 
 struct CacheOptions {
@@ -105,15 +105,15 @@ struct EngineOptions {
   /// Rows of logits that one step may return. 0: max_sequences. Raise to max_step_tokens to ask for the logits of every
   /// prompt position.
   int max_logit_rows = 0;
-  CacheOptions cache;
+  CacheOptions cache{};
   /// Bytes that the engine may take in all: the model's weights and tokenizer, the step's buffers, and the cache, which
   /// has what the others leave. Each sequence is taken in with all that it may grow to (its prompt and max_new_tokens,
   /// or the whole context), or refused: no step lacks memory later. 0: no limit, and no such accounting.
   size_t memory_limit_bytes = 0;
   /// Told of each step where its time went. Empty: nothing is measured, at the cost of a branch an operation. Never
   /// changes a bit of the output.
-  StepObserver on_step;
-  LogSink log;
+  StepObserver on_step{};
+  LogSink log{};
 };
 
 /// How the next token is chosen from a row of logits. Defaults switch everything off: plain sampling at temperature 1.

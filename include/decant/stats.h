@@ -68,7 +68,7 @@ struct CacheStats {
 
 /// Who has an engine's memory. What is left of a process's is its program, its libraries and small things.
 struct MemoryStats {
-  size_t weights_bytes = 0;     ///< of the model, in tiles; shared by all of its engines
+  size_t weights_bytes = 0;     ///< of the model, in tiles, whole pages; shared by all of its engines
   size_t activation_bytes = 0;  ///< rows of EngineOptions::max_step_tokens
   size_t attention_bytes = 0;   ///< scratch, and partial results of long contexts
   size_t logits_bytes = 0;      ///< rows of EngineOptions::max_logit_rows
