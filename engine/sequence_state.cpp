@@ -19,35 +19,26 @@ constexpr int kVersion = 1;
 }  // namespace
 
 std::string encode_sequence(const Sequence& sequence) {
-  const SamplingParams& s = sequence.request.sampling;
-  Json sampling = {{"temperature", s.temperature},
-                   {"top_k", s.top_k},
-                   {"top_p", s.top_p},
-                   {"min_p", s.min_p},
-                   {"typical_p", s.typical_p},
-                   {"epsilon_cutoff", s.epsilon_cutoff},
-                   {"eta_cutoff", s.eta_cutoff},
-                   {"repetition_penalty", s.repetition_penalty},
-                   {"no_repeat_ngram_size", s.no_repeat_ngram_size},
-                   {"seed", s.seed}};
-  const Json state = {{"version", kVersion},
-                      {"ids", sequence.ids},
-                      {"ids_begin", sequence.ids_begin},
-                      {"n_computed", sequence.n_computed},
-                      {"slid_to", sequence.slid_to},
-                      {"recent_window", sequence.request.recent_window},
-                      {"n_sinks", sequence.request.n_sinks},
-                      {"ignore_end", sequence.request.ignore_end},
-                      {"share_prefix", sequence.request.share_prefix},
-                      {"sampling", std::move(sampling)}};
-  return state.dump();
+  const Request& r = sequence.request;
+  const SamplingParams& s = r.sampling;
+  std::string ids;
+  for (const int32_t id : sequence.ids) ids.append(ids.empty() ? "" : ",").append(std::to_string(id));
+  return detail::format(
+      R"({{"version":{},"ids":[{}],"ids_begin":{},"n_computed":{},"slid_to":{},"recent_window":{},"n_sinks":{},)"
+      R"("ignore_end":{},"share_prefix":{},"sampling":{{"temperature":{},"top_k":{},"top_p":{},"min_p":{},)"
+      R"("typical_p":{},"epsilon_cutoff":{},"eta_cutoff":{},"repetition_penalty":{},"no_repeat_ngram_size":{},)"
+      R"("seed":{}}}}})",
+      kVersion, ids, sequence.ids_begin, sequence.n_computed, sequence.slid_to, r.recent_window, r.n_sinks,
+      r.ignore_end, r.share_prefix, s.temperature, s.top_k, s.top_p, s.min_p, s.typical_p, s.epsilon_cutoff,
+      s.eta_cutoff, s.repetition_penalty, s.no_repeat_ngram_size, s.seed);
 }
 
 Result<Sequence> decode_sequence(std::span<const std::byte> text, const std::string& path) {
   const auto bad = [&path](std::string_view what) {
     return Error{ErrorCode::bad_format, detail::format("{}: the state of the sequence: {}", path, what)};
   };
-  Result<Json> state = model::parse_json_object({reinterpret_cast<const char*>(text.data()), text.size()}, path);
+  Result<JsonDocument> state =
+      model::parse_json_object({reinterpret_cast<const char*>(text.data()), text.size()}, path);
   if (!state) return state.error();
   model::JsonFields fields(*state, path);
   const int64_t version = fields.required_integer("version");

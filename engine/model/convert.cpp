@@ -117,9 +117,10 @@ Status Converter::add_tokenizer() {
     return add_gguf_end_ids(writer_, std::nullopt, model_.end_ids, directory_);
   }
   const std::string path = directory_ + "/tokenizer.json";
-  Result<Json> tokenizer = parse_json_object(*model_.tokenizer.tokenizer_json, path);
+  Result<JsonDocument> tokenizer = parse_json_object(*model_.tokenizer.tokenizer_json, path);
   if (!tokenizer) return tokenizer.error();
-  Result<Json> tokenizer_config = parse_json_object(model_.tokenizer.tokenizer_config_json.value_or("{}"), path);
+  Result<JsonDocument> tokenizer_config =
+      parse_json_object(model_.tokenizer.tokenizer_config_json.value_or("{}"), path);
   if (!tokenizer_config) return tokenizer_config.error();
   Result<ConvertedTokenizer> converted =
       convert_tokenizer(*tokenizer, *tokenizer_config, config_, model_.config.vocab_size, path);
@@ -296,7 +297,7 @@ Status Converter::run() {
   if (!described) return described.error();
   model_ = std::move(*described);
   const std::string config_path = directory_ + "/config.json";
-  Result<Json> config = read_json_object(config_path);
+  Result<JsonDocument> config = read_json_object(config_path);
   if (!config) return config.error();
   config_ = std::move(*config);
   Result<Hyperparameters> hyper = read_hf_config(config_, config_path);

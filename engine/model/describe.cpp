@@ -64,7 +64,7 @@ Status read_generation_config(const HfTexts& texts, const Json& config, const st
   add_ids(config, "eos_token_id", ids);
   add_ids(config, "eot_token_id", ids);
   if (texts.generation_config) {
-    Result<Json> generation = parse_json_object(*texts.generation_config, place + "generation_config.json");
+    Result<JsonDocument> generation = parse_json_object(*texts.generation_config, place + "generation_config.json");
     if (!generation) return generation.error();
     add_ids(*generation, "eos_token_id", ids);
     add_ids(*generation, "eot_token_id", ids);
@@ -77,7 +77,7 @@ Status read_generation_config(const HfTexts& texts, const Json& config, const st
 Status take_tokenizer(HfTexts& texts, const std::string& place, ModelDescription& out) {
   out.tokenizer.tokenizer_json = std::move(texts.tokenizer);
   if (texts.tokenizer_config) {
-    Result<Json> config = parse_json_object(*texts.tokenizer_config, place + "tokenizer_config.json");
+    Result<JsonDocument> config = parse_json_object(*texts.tokenizer_config, place + "tokenizer_config.json");
     if (!config) return config.error();
     const auto chat_template = config->find("chat_template");
     out.info.has_chat_template = chat_template != config->end() && !chat_template->is_null();
@@ -94,7 +94,7 @@ template <typename Open>
 Result<ModelDescription> describe_hf(HfTexts texts, const std::string& place, const std::string& path,
                                      WeightLayout layout, const Open& open) {
   const std::string config_path = place + "config.json";
-  Result<Json> config = parse_json_object(texts.config, config_path);
+  Result<JsonDocument> config = parse_json_object(texts.config, config_path);
   if (!config) return config.error();
   Result<Hyperparameters> hyper = read_hf_config(*config, config_path);
   if (!hyper) return hyper.error();

@@ -13,7 +13,10 @@
 
 namespace decant::model {
 
-Result<Json> parse_json_object(std::string_view text, const std::string& path) {
+Result<JsonDocument> parse_json_object(std::string_view text, const std::string& path) {
+  if (const int depth = json_depth(text); depth > kMaxJsonDepth)
+    return Error{ErrorCode::bad_format,
+                 detail::format("{}: JSON of {} levels (at most {} are read)", path, depth, kMaxJsonDepth)};
   std::vector<std::set<std::string>> keys;  // of the objects that are open
   std::string twice;
   const Json::parser_callback_t watch_keys = [&](int, Json::parse_event_t event, Json& parsed) {
@@ -25,7 +28,7 @@ Result<Json> parse_json_object(std::string_view text, const std::string& path) {
     }
     return true;
   };
-  Json root = Json::parse(text.begin(), text.end(), watch_keys, /*allow_exceptions=*/false);
+  JsonDocument root = Json::parse(text.begin(), text.end(), watch_keys, /*allow_exceptions=*/false);
   if (root.is_discarded() || !root.is_object())
     return Error{ErrorCode::bad_format, detail::format("{}: is not a JSON object", path)};
   if (!twice.empty())
@@ -33,7 +36,7 @@ Result<Json> parse_json_object(std::string_view text, const std::string& path) {
   return root;
 }
 
-Result<Json> read_json_object(const std::string& path) {
+Result<JsonDocument> read_json_object(const std::string& path) {
   Result<std::string> text = read_text(path);
   if (!text) return text.error();
   return parse_json_object(*text, path);

@@ -9,13 +9,16 @@
 
 #include "decant/result.h"
 
+#include "engine/json_document.h"
+
 namespace decant::model {
 
 using Json = nlohmann::json;
 
-/// Parses the text of a file. `bad_format` if it isn't JSON, isn't an object, or names a key twice in one object.
-Result<Json> parse_json_object(std::string_view text, const std::string& path);
-Result<Json> read_json_object(const std::string& path);
+/// Parses the text of a file. `bad_format` if it isn't JSON, isn't an object, names a key twice in one object, or is
+/// nested more than kMaxJsonDepth levels deep.
+Result<JsonDocument> parse_json_object(std::string_view text, const std::string& path);
+Result<JsonDocument> read_json_object(const std::string& path);
 
 /// Typed access to the fields of an object. A field that is missing or null is empty; one of the wrong type is an error
 /// that is kept until status() is asked, so that many fields can be read in a row.

@@ -95,7 +95,7 @@ Status read_header(const InputFile& file, int index, std::vector<TensorInfo>& te
                                                        header_bytes, file.size_bytes())};
   std::string text(static_cast<size_t>(header_bytes), '\0');
   if (Status read = file.read_at(sizeof header_bytes, std::as_writable_bytes(std::span(text))); !read) return read;
-  Result<Json> header = parse_json_object(text, file.path());
+  Result<JsonDocument> header = parse_json_object(text, file.path());
   if (!header) return header.error();
   for (const auto& [name, entry] : header->items()) {
     if (name == "__metadata__") continue;
@@ -124,7 +124,7 @@ Result<std::map<std::string, int>> read_index(const std::string& path, const Jso
 }
 
 Result<std::shared_ptr<const TensorFiles>> open_shards(const std::string& directory, const std::string& index_path) {
-  Result<Json> index = read_json_object(index_path);
+  Result<JsonDocument> index = read_json_object(index_path);
   if (!index) return index.error();
   const auto weight_map = index->find("weight_map");
   if (weight_map == index->end() || !weight_map->is_object() || weight_map->empty())

@@ -66,7 +66,7 @@ Result<SynthShape> synth_shape(const std::string& name_or_path) {
     return Error{ErrorCode::invalid_argument,
                  detail::format("'{}' is no shape; there are {}, and any config.json by its path",
                                 printable(name_or_path), synth_shape_names())};
-  Result<Json> config = is_known ? Result<Json>(to_config(*known)) : read_json_object(name_or_path);
+  Result<JsonDocument> config = is_known ? Result<JsonDocument>(to_config(*known)) : read_json_object(name_or_path);
   if (!config) return config.error();
   Result<Hyperparameters> hyper = read_hf_config(*config, name_or_path);
   if (!hyper) return hyper.error();

@@ -198,9 +198,8 @@ Status Loader::place(Weights& weights) {
   for (const MatrixTask& task : tasks_) weights.packed_bytes += round_up(task.matrix->bytes(), kTileAlignment);
   const size_t bytes = Arena::bytes_for(weights.packed_bytes);
   if (options_.memory_limit_bytes != 0 && bytes > options_.memory_limit_bytes)
-    return Error{ErrorCode::over_limit,
-                 detail::format("{}: the weights take {} bytes of memory; the limit is {}", description_.info.path,
-                                bytes, options_.memory_limit_bytes)};
+    return Error{ErrorCode::over_limit, detail::format("{}: the weights take {} bytes of memory; the limit is {}",
+                                                       description_.info.path, bytes, options_.memory_limit_bytes)};
   if (description_.packed_fingerprint && options_.map_packed) {
     Result<Arena> arena = Arena::map(description_.files->file(*tasks_.front().source->tensor));
     if (!arena) return arena.error();

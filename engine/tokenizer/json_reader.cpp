@@ -7,39 +7,14 @@
 
 namespace decant::tokenizer {
 
-namespace {
-
-constexpr int kMaxDepth = 64;  // published files have some 8 levels
-
-int depth_of(std::string_view text) {
-  int depth = 0, deepest = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > deepest) deepest = depth;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return deepest;
-}
-
-}  // namespace
-
 void refuse(ErrorCode code, std::string message) {
   throw Refusal{Error{code, "tokenizer.json: " + std::move(message)}};
 }
 
-Json parse_json(std::string_view text) {
-  if (const int depth = depth_of(text); depth > kMaxDepth)
-    refuse(ErrorCode::bad_format, detail::format("nested {} levels deep (at most {} are read)", depth, kMaxDepth));
-  Json json = Json::parse(text.begin(), text.end(), nullptr, false);
+JsonDocument parse_json(std::string_view text) {
+  if (const int depth = json_depth(text); depth > kMaxJsonDepth)
+    refuse(ErrorCode::bad_format, detail::format("nested {} levels deep (at most {} are read)", depth, kMaxJsonDepth));
+  JsonDocument json = Json::parse(text.begin(), text.end(), nullptr, false);
   if (json.is_discarded()) refuse(ErrorCode::bad_format, "not a JSON document, or a truncated one");
   if (!json.is_object()) refuse(ErrorCode::bad_format, "not an object");
   return json;

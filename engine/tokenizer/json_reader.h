@@ -9,6 +9,8 @@
 
 #include "decant/result.h"
 
+#include "engine/json_document.h"
+
 namespace decant::tokenizer {
 
 using Json = nlohmann::json;
@@ -31,7 +33,7 @@ inline void take(const Status& status) {
 }
 
 /// Parses a document whose nesting is bounded, so that nothing that walks it can overflow the stack.
-Json parse_json(std::string_view text);
+JsonDocument parse_json(std::string_view text);
 
 /// Members of an object; `where` names it in messages. An absent or null member is the fallback where there is one.
 const Json* member(const Json& object, const char* key);  ///< null if absent or null
