@@ -37,7 +37,10 @@ class JsonDocument : public nlohmann::json {
   JsonDocument() = default;
   JsonDocument(nlohmann::json&& root) noexcept : nlohmann::json(std::move(root)) {}  // NOLINT: implicit by design
   JsonDocument(JsonDocument&& other) noexcept : nlohmann::json(static_cast<nlohmann::json&&>(other)) {}
-  JsonDocument& operator=(JsonDocument&&) = delete;
+  JsonDocument& operator=(JsonDocument&& other) noexcept {
+    nlohmann::json::operator=(static_cast<nlohmann::json&&>(other));
+    return *this;
+  }
   ~JsonDocument() { empty_out(*this); }
 
  private:

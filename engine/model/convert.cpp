@@ -83,7 +83,7 @@ class Converter {
   const DType type_;
   const ConvertOptions& options_;
   GgufWriter writer_;
-  Json config_;
+  JsonDocument config_;
   Hyperparameters hyper_;
   ModelDescription model_;
   std::vector<Output> outputs_;
