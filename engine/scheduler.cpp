@@ -104,8 +104,9 @@ int Scheduler::tokens_in_time() const noexcept {
 
 void Scheduler::note_step(const StepPlan& plan, int64_t elapsed_ns) noexcept {
   const auto is_prompt = [](const PlanEntry& entry) { return entry.n_tokens > 1; };
-  if (std::any_of(plan.entries.begin(), plan.entries.end(), is_prompt))
-    ns_per_token_ = std::max<int64_t>(elapsed_ns / plan.n_tokens(), 1);
+  if (!std::any_of(plan.entries.begin(), plan.entries.end(), is_prompt)) return;
+  const int64_t now = std::max<int64_t>(elapsed_ns / plan.n_tokens(), 1);
+  ns_per_token_ = std::max(now, (ns_per_token_ + now) / 2);  // slower at once, faster by and by
 }
 
 void Scheduler::drop_last(StepPlan& plan) noexcept {

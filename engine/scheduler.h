@@ -100,7 +100,7 @@ class Scheduler {
   StepPlan plan_;
   int max_step_tokens_, prefill_chunk_, max_logit_rows_;
   int64_t step_target_ns_;
-  int64_t ns_per_token_ = 0;  ///< of the last step with a prompt; 0: none yet
+  int64_t ns_per_token_ = 0;  ///< of the last steps with a prompt; 0: none yet
   int64_t n_plans_ = 0;
 };
 

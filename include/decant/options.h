@@ -99,7 +99,7 @@ struct EngineOptions {
   /// output.
   int prefill_chunk = 0;
   /// While other sequences decode, prompts' part of a step is cut so that the step takes about this many milliseconds,
-  /// judging by the last step with a prompt; 16 tokens at least. They wait no longer for their next token, however long
+  /// judging by the last steps with a prompt; 16 tokens at least. They wait no longer for their next token, however long
   /// a prompt is and however many there are. 0: no such cut. Never changes a bit of the output.
   int step_target_ms = 250;
   /// Rows of logits that one step may return. 0: max_sequences. Raise to max_step_tokens to ask for the logits of every
