@@ -334,6 +334,8 @@ Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const Engi
   return guarded([&]() -> Result<std::unique_ptr<Engine>> {
     ModelOptions limited = model_options;
     if (limited.memory_limit_bytes == 0) limited.memory_limit_bytes = options.memory_limit_bytes;
+    if (limited.n_threads == 0) limited.n_threads = options.n_threads;
+    if (!limited.log) limited.log = options.log;
     Result<std::shared_ptr<const Model>> model = Model::open(path, limited);
     if (!model) return std::move(model).error();
     return create_engine(std::move(*model), options);

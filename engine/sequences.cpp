@@ -74,6 +74,9 @@ Status Engine::Impl::check_request(const Request& request) const {
                                                              request.prompt.size(), options.n_ctx)};
   if (Status known = check_ids(request.prompt); !known) return known;
   if (Status valid = check_options(request, request.detokenize); !valid) return valid;
+  if (request.prefix_priority < 0 || request.prefix_priority > 100)
+    return Error{ErrorCode::invalid_argument,
+                 detail::format("prefix_priority is {}; 0 to 100 is possible", request.prefix_priority)};
   return check_window(request);
 }
 

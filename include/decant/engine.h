@@ -93,8 +93,8 @@ struct StepReport {
 /// and that a model with windows notes such as it goes.
 class DECANT_API Engine {
  public:
-  /// Opens a model for one engine: Model::open() and create(). model_options.memory_limit_bytes is taken from `options`
-  /// where it is 0.
+  /// Opens a model for one engine: Model::open() and create(). What model_options leave open (memory_limit_bytes,
+  /// n_threads, log) is taken from `options`.
   static Result<std::unique_ptr<Engine>> open(const std::string& path, const EngineOptions& options = {},
                                               const ModelOptions& model_options = {});
 
