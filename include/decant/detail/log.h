@@ -34,7 +34,7 @@ class Log {
  private:
   template <typename... Args>
   void write(LogLevel level, fmt::format_string<Args...> text, Args&&... args) const {
-    if (logger_) emit(level, fmt::format(text, std::forward<Args>(args)...));
+    if (logger_) emit(level, detail::format(text, std::forward<Args>(args)...));
   }
   void emit(LogLevel level, const std::string& message) const;
 
