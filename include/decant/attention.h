@@ -5,6 +5,7 @@
 #include <span>
 
 #include "decant/dtype.h"
+#include "decant/export.h"
 #include "decant/isa.h"
 
 /// Attention over a paged cache of keys and values, for a forward pass of one's own. Needs no model and no engine.
@@ -86,7 +87,7 @@ struct AttentionQueries {
 /// Floats of scratch that attend() and attend_partial() need for n_rows = n_tokens · n_group query rows: n_rows ·
 /// (2 · k_dim + 2 · v_dim + 132) and a little, 128 · (k_dim + v_dim) more from 24 rows on, and 128 · v_dim more with
 /// v_in_k.
-size_t attend_scratch_floats(int n_rows, int k_dim, int v_dim, bool v_in_k = false);
+DECANT_API size_t attend_scratch_floats(int n_rows, int k_dim, int v_dim, bool v_in_k = false);
 
 /// Attention of up to kQueryTokens tokens over K≤i and V≤i, in one pass (online softmax): chunk by chunk of 128 slots,
 /// ascending, each chunk's partial result merged into the last.
@@ -98,13 +99,14 @@ size_t attend_scratch_floats(int n_rows, int k_dim, int v_dim, bool v_in_k = fal
 /// has a slot attended to, though slots that aren't attended to don't matter to the result. A score that is not finite
 /// makes its row of out NaN, never a wrong number. Source: Milakov & Gimelshein 2018 (arXiv:1805.02867), alg. 3; Dao et
 /// al. 2022 (arXiv:2205.14135), section 3.1.
-void attend(Isa isa, const KvView& kv, const AttentionQueries& queries, const AttentionParams& params, float* scratch);
+DECANT_API void attend(Isa isa, const KvView& kv, const AttentionQueries& queries, const AttentionParams& params,
+                       float* scratch);
 
 /// Chunks that any of the queries attends to: [first, last), at least one.
 struct ChunkRange {
   int first = 0, last = 0;
 };
-ChunkRange attended_chunks(const AttentionQueries& queries, const AttentionParams& params);
+DECANT_API ChunkRange attended_chunks(const AttentionQueries& queries, const AttentionParams& params);
 
 /// Where partial results of one or more kv heads go: that of head h and the i-th chunk to row (h · head_stride + i) ·
 /// n_rows.
@@ -124,14 +126,14 @@ struct AttentionPartials {
 ///          read.
 /// params   alibi_slopes: of all heads, [heads.size() · n_group]
 /// chunks   some of attended_chunks()
-void attend_partial(Isa isa, std::span<const KvView> heads, const AttentionQueries& queries,
-                    const AttentionParams& params, ChunkRange chunks, const AttentionPartials& partials,
-                    float* scratch);
+DECANT_API void attend_partial(Isa isa, std::span<const KvView> heads, const AttentionQueries& queries,
+                               const AttentionParams& params, ChunkRange chunks, const AttentionPartials& partials,
+                               float* scratch);
 
 /// The second part: merges the partial results of n_chunks ≥ 1 consecutive chunks, which lie one after the other in m,
 /// l and o, ascending, into the first, and writes queries.out and queries.lse. Of `kv` only v_dim, v_type and v_in_k
 /// are read.
-void attend_merge(Isa isa, const KvView& kv, const AttentionQueries& queries, const AttentionParams& params,
-                  int n_chunks, float* m, float* l, float* o);
+DECANT_API void attend_merge(Isa isa, const KvView& kv, const AttentionQueries& queries, const AttentionParams& params,
+                             int n_chunks, float* m, float* l, float* o);
 
 }  // namespace decant::cache

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "decant/attention.h"
+#include "decant/export.h"
 #include "decant/isa.h"
 #include "decant/options.h"
 #include "decant/result.h"
@@ -51,14 +52,14 @@ class KvCache;
 class [[nodiscard]] KvReservation {
  public:
   KvReservation() = default;
-  KvReservation(KvReservation&& other) noexcept;
-  KvReservation& operator=(KvReservation&& other) noexcept;
-  ~KvReservation();
+  DECANT_API KvReservation(KvReservation&& other) noexcept;
+  DECANT_API KvReservation& operator=(KvReservation&& other) noexcept;
+  DECANT_API ~KvReservation();
 
   /// The reserved tokens become part of their sequences. Blocks that slid out of every window go back to the pool.
-  void commit() noexcept;
+  DECANT_API void commit() noexcept;
   /// The same, but windows keep what they have until KvCache::give_back(): for those who publish a prefix in between.
-  void commit_tokens() noexcept;
+  DECANT_API void commit_tokens() noexcept;
 
  private:
   friend class KvCache;
@@ -104,7 +105,7 @@ struct RestoredSequence {
 /// attend() reads whole tiles: nobody may write to a slot of the same 16 meanwhile.
 /// Every call that returns an Error has changed nothing, unless it says otherwise. A call that names a sequence that
 /// isn't alive, or that changes sequences while a reservation is alive, returns `invalid_argument`.
-class KvCache {
+class DECANT_API KvCache {
  public:
   /// options.limit_bytes 0: no limit. max_sequences · bytes_needed(max_tokens) is always enough for sequences of
   /// max_tokens. Errors: `invalid_argument` (shapes, block_tokens, limit below one block of each group),
@@ -244,11 +245,11 @@ class KvCache {
 
  private:
   friend class KvReservation;
-  struct Impl;
-  explicit KvCache(std::unique_ptr<Impl> impl) noexcept;
-  void commit_tokens() noexcept;
-  void commit() noexcept;
-  void roll_back() noexcept;
+  struct DECANT_LOCAL Impl;
+  DECANT_LOCAL explicit KvCache(std::unique_ptr<Impl> impl) noexcept;
+  DECANT_LOCAL void commit_tokens() noexcept;
+  DECANT_LOCAL void commit() noexcept;
+  DECANT_LOCAL void roll_back() noexcept;
   std::unique_ptr<Impl> impl_;
 };
 

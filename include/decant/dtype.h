@@ -5,6 +5,8 @@
 #include <optional>
 #include <string_view>
 
+#include "decant/export.h"
+
 namespace decant {
 
 /// Element types of weights, in the formats of GGUF. A quantized type is a run of blocks along a row.
@@ -28,10 +30,10 @@ enum class DType : int32_t {
 inline constexpr int kDTypeCount = 15;
 
 /// Upper-case name as GGUF tools print it, e.g. "Q4_K", "F16".
-const char* to_string(DType type) noexcept;
+DECANT_API const char* to_string(DType type) noexcept;
 
 /// Reads a name in either case, e.g. "q8_0". Empty for a name that is none.
-std::optional<DType> parse_dtype(std::string_view name) noexcept;
+DECANT_API std::optional<DType> parse_dtype(std::string_view name) noexcept;
 
 /// Element types of the KV cache. K and V may have different ones.
 ///
@@ -50,9 +52,9 @@ enum class KvType : int32_t { f32, f16, bf16, q8, q4, q4_plain };
 inline constexpr int kKvTypeCount = 6;
 
 /// "f32", "f16", "bf16", "q8", "q4" or "q4_plain".
-const char* to_string(KvType type) noexcept;
+DECANT_API const char* to_string(KvType type) noexcept;
 
 /// Reads a name in either case; "q8_0" is q8 and "q4_0" is q4_plain. Empty for a name that is none.
-std::optional<KvType> parse_kv_type(std::string_view name) noexcept;
+DECANT_API std::optional<KvType> parse_kv_type(std::string_view name) noexcept;
 
 }  // namespace decant

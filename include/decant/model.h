@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "decant/export.h"
 #include "decant/options.h"
 #include "decant/result.h"
 #include "decant/tokenizer.h"
@@ -56,7 +57,7 @@ struct LoadTimes {
 
 /// A model in memory: weights packed for the kernels, tokenizer, defaults. Immutable; engines share it, from any
 /// thread.
-class Model {
+class DECANT_API Model {
  public:
   /// Opens a .gguf file (the first of a split one), a directory with config.json and *.safetensors, or a packed file
   /// (`decant quantize --packed`), which needs no packing and is mapped: see ModelOptions::map_packed.
@@ -80,9 +81,9 @@ class Model {
   /// The model's tokenizer; an Error that says why where the model has none that decant can read.
   Result<const Tokenizer*> tokenizer() const;
 
-  struct Parts;  ///< weights and configuration, for the engine
-  const Parts& parts() const noexcept;
-  explicit Model(std::unique_ptr<const Parts> parts);  ///< for open()
+  struct DECANT_LOCAL Parts;  ///< weights and configuration, for the engine
+  DECANT_LOCAL const Parts& parts() const noexcept;
+  DECANT_LOCAL explicit Model(std::unique_ptr<const Parts> parts);  ///< for open()
 
  private:
   std::unique_ptr<const Parts> parts_;

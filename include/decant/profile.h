@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <span>
 
+#include "decant/export.h"
+
 namespace decant {
 
 /// What the thread that calls Engine::step() goes through, in the order in which it does. Those from embed to head are
@@ -29,7 +31,7 @@ enum class Op : int32_t {
 };
 inline constexpr int kOps = 15;
 /// "schedule", "embed", …
-const char* to_string(Op op) noexcept;
+DECANT_API const char* to_string(Op op) noexcept;
 constexpr bool is_operation(Op op) noexcept { return op >= Op::embed && op <= Op::head; }
 
 /// One Op of one layer. All times of a step are nanoseconds since it began.
@@ -79,16 +81,16 @@ struct StepProfile {
   int64_t n_context_switches = 0;      ///< a thread slept
   int64_t n_involuntary_switches = 0;  ///< a thread was made to leave its CPU to another
 
-  size_t bytes() const noexcept;
+  DECANT_API size_t bytes() const noexcept;
 };
 
 /// Latencies counted in fixed bounds, as Prometheus does it. Copies are independent.
 class LatencyHistogram {
  public:
   /// bounds_s: upper bounds in seconds, ascending; at most kMaxBounds of them count. They must outlive the object.
-  explicit LatencyHistogram(std::span<const double> bounds_s) noexcept;
+  DECANT_API explicit LatencyHistogram(std::span<const double> bounds_s) noexcept;
 
-  void add(int64_t latency_ns) noexcept;
+  DECANT_API void add(int64_t latency_ns) noexcept;
 
   std::span<const double> bounds_s() const noexcept { return bounds_s_; }
   /// One for each bound, the latencies up to it and above the one before, and one for what is above all.
@@ -118,7 +120,7 @@ struct LatencyHistograms {
   LatencyHistogram first_token{kFirstTokenBounds};
   LatencyHistogram inter_token{kInterTokenBounds};
 
-  void add(const StepProfile& step) noexcept;
+  DECANT_API void add(const StepProfile& step) noexcept;
 };
 
 }  // namespace decant

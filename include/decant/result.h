@@ -6,6 +6,8 @@
 #include <utility>
 #include <variant>
 
+#include "decant/export.h"
+
 namespace decant {
 
 /// What went wrong, in the classes that a caller would treat differently.
@@ -26,7 +28,7 @@ enum class ErrorCode : int32_t {
 };
 
 /// The name of a code as it stands in the enumeration, e.g. "bad_format".
-const char* to_string(ErrorCode code) noexcept;
+DECANT_API const char* to_string(ErrorCode code) noexcept;
 
 /// An error: a class to branch on, and a message for people that names file, tensor, expected and found.
 struct Error {

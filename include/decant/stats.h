@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "decant/export.h"
+
 namespace decant {
 
 /// What one step did.
@@ -26,7 +28,7 @@ enum class PrefixMiss : int32_t {
   no_memory,  ///< the last block is known in part, and there was no room for a copy of that
 };
 /// "none", "off", "unknown", "diverged", "evicted", "window", "no_memory".
-const char* to_string(PrefixMiss why) noexcept;
+DECANT_API const char* to_string(PrefixMiss why) noexcept;
 
 /// How much of a prompt came from the tree of known prefixes.
 struct PrefixHit {

@@ -8,13 +8,14 @@
 #include <string_view>
 #include <vector>
 
+#include "decant/export.h"
 #include "decant/tokenizer.h"
 
 namespace decant {
 
 /// Text of a generation as it comes: whole UTF-8 characters, ended by stop strings, which may lie across tokens and are
 /// never part of the text. Not thread-safe; the tokenizer must outlive it.
-class TextStream {
+class DECANT_API TextStream {
  public:
   /// context: ids before the first generated one (the prompt). stops: non-empty strings; none is fine.
   TextStream(const Tokenizer& tokenizer, std::span<const int32_t> context, std::vector<std::string> stops);
@@ -30,7 +31,7 @@ class TextStream {
   bool stopped() const noexcept { return stopped_; }
 
  private:
-  std::string_view release(std::string_view text, bool last);
+  DECANT_LOCAL std::string_view release(std::string_view text, bool last);
 
   std::unique_ptr<Tokenizer::Stream> stream_;
   std::vector<std::string> stops_;

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <vector>
 
+#include "decant/export.h"
 #include "decant/result.h"
 
 namespace decant {
@@ -19,7 +20,7 @@ struct EncodeOptions {
 };
 
 /// Text ↔ token ids, exactly as the model's own tokenizer does it. Immutable: any number of threads may share one.
-class Tokenizer {
+class DECANT_API Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
@@ -51,7 +52,7 @@ class Tokenizer {
   virtual bool is_special(int32_t id) const noexcept = 0;
 
   /// One text, growing by a token at a time.
-  class Stream {
+  class DECANT_API Stream {
    public:
     virtual ~Stream() = default;
     /// Appends a token and returns the text that is now certain: whole UTF-8 characters only, never one that a later
