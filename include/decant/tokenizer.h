@@ -22,7 +22,7 @@ struct EncodeOptions {
 /// Text ↔ token ids, exactly as the model's own tokenizer does it. Immutable: any number of threads may share one.
 class DECANT_API Tokenizer {
  public:
-  virtual ~Tokenizer() = default;
+  virtual ~Tokenizer();
 
   /// Ids of a text of UTF-8. Bytes that are not UTF-8 are read as U+FFFD. `unsupported` only if the text is longer than
   /// 2^30 bytes.
@@ -54,7 +54,7 @@ class DECANT_API Tokenizer {
   /// One text, growing by a token at a time.
   class DECANT_API Stream {
    public:
-    virtual ~Stream() = default;
+    virtual ~Stream();
     /// Appends a token and returns the text that is now certain: whole UTF-8 characters only, never one that a later
     /// token could still change. The view is valid until the next call.
     virtual std::string_view push(int32_t id) = 0;
