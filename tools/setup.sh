@@ -9,7 +9,7 @@ decant_root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 decant_packages=(g++ cmake ninja-build pkg-config libspdlog-dev doctest-dev libbenchmark-dev libdnnl-dev libcli11-dev
                  nlohmann-json3-dev libpcre2-dev libutf8proc-dev libxxhash-dev)
 # What a few tests use besides; without them those tests are skipped.
-decant_test_packages=(chromium chromium-driver python3-selenium python3-jsonschema)
+decant_test_packages=(chromium chromium-driver python3-selenium python3-jsonschema abigail-tools clang doxygen dpkg-dev file)
 
 say() { printf 'decant: %s\n' "$*" >&2; }
 die() { say "$@"; exit 1; }

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+# A project of a stranger's with this compiler: every example, linked to the shared library and to the static one.
+include(${CMAKE_CURRENT_LIST_DIR}/common.cmake NO_POLICY_SCOPE)
+need(CC ${PROJECT_CC})
+unset(CXX)
+need(CXX ${PROJECT_CXX})
+find_examples(examples)
+file(REMOVE_RECURSE ${WORK})
+file(MAKE_DIRECTORY ${WORK})
+string(REPLACE ";" "\;" joined "${examples}")
+run(${CMAKE_COMMAND} -G ${GENERATOR} -S ${CMAKE_CURRENT_LIST_DIR}/project -B ${WORK}/build -DCMAKE_PREFIX_PATH=${PREFIX}
+  -DCMAKE_C_COMPILER=${CC} -DCMAKE_CXX_COMPILER=${CXX} "-DEXAMPLES=${joined}")
+run(${CMAKE_COMMAND} --build ${WORK}/build)
+foreach(example IN LISTS examples)
+  example_name(name ${example})
+  foreach(linked IN ITEMS shared static)
+    run_example(${WORK}/build/${name}_${linked} ${name})
+    set(said_${linked} "${output}")
+  endforeach()
+endforeach()
