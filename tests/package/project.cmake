@@ -9,7 +9,7 @@ file(REMOVE_RECURSE ${WORK})
 file(MAKE_DIRECTORY ${WORK})
 string(REPLACE ";" "\;" joined "${examples}")
 run(${CMAKE_COMMAND} -G ${GENERATOR} -S ${CMAKE_CURRENT_LIST_DIR}/project -B ${WORK}/build -DCMAKE_PREFIX_PATH=${PREFIX}
-  -DCMAKE_C_COMPILER=${CC} -DCMAKE_CXX_COMPILER=${CXX} "-DEXAMPLES=${joined}")
+  -DCMAKE_C_COMPILER=${CC} -DCMAKE_CXX_COMPILER=${CXX} "-DEXAMPLES=${joined}" -DDECANT_VERSION=${VERSION})
 run(${CMAKE_COMMAND} --build ${WORK}/build)
 foreach(example IN LISTS examples)
   example_name(name ${example})
