@@ -23,14 +23,14 @@ run(${ABIDW} --no-show-locs --no-corpus-path --no-comp-dir-path --no-parameter-n
   --drop-undefined-syms --exported-interfaces-only --drop-private-types --suppr ${CMAKE_CURRENT_LIST_DIR}/abi/std.suppr
   ${headers} --out-file ${now} ${TYPED})
 
-# Each exported function must be described: its file has debug information only if package/library.cmake names it.
+# Each exported function must be described: its file has debug information only if tools/package/library.cmake names it.
 file(READ ${now} text)
 string(REGEX MATCHALL "<elf-symbol name='[^']+'[^>]*type='func-type'" symbols "${text}")
 foreach(symbol IN LISTS symbols)
   string(REGEX REPLACE "<elf-symbol name='([^']+)'.*" "\\1" symbol "${symbol}")
   string(FIND "${text}" "${symbol}@@" described)
   if(described EQUAL -1)
-    message(SEND_ERROR "no debug information for ${symbol}: name its source file in decant_api_sources, package/library.cmake")
+    message(SEND_ERROR "no debug information for ${symbol}: name its source file in decant_api_sources, tools/package/library.cmake")
   endif()
 endforeach()
 if(RENEW)
@@ -47,6 +47,6 @@ if(NOT status EQUAL 0)
   if(broken)
     set(kind "The ABI is broken")
   endif()
-  message(FATAL_ERROR "${output}\n${kind}. A removal or a change needs a new minor version (package/VERSIONING.md); an addition does not. \
+  message(FATAL_ERROR "${output}\n${kind}. A removal or a change needs a new minor version (tools/package/VERSIONING.md); an addition does not. \
 In either case build the target abi-baseline and commit ${baseline} with the change.")
 endif()
