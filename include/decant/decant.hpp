@@ -16,3 +16,4 @@
 #include "decant/stats.h"
 #include "decant/text_stream.h"
 #include "decant/tokenizer.h"
+#include "decant/version.h"
