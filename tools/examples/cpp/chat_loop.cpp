@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// A story told in turns: each line of standard input is a turn, each answer goes on from all that was said.
+#include <decant/decant.hpp>
+#include <iostream>
+#include <string>
+
+int main(int argc, char** argv) {
+  const auto engine = decant::Engine::open(argc > 1 ? argv[1] : "model.gguf");
+  if (!engine) return std::cerr << engine.error().message << '\n', 1;
+  auto session = (*engine)->session();
+  if (!session) return std::cerr << session.error().message << '\n', 1;
+
+  decant::GenerationOptions options;
+  options.sampling.temperature = 0.7F;
+  options.sampling.top_p = 0.9F;
+  options.max_new_tokens = 80;
+  options.stop_strings = {"\n"};  // an answer is a paragraph at most
+
+  for (std::string line; std::getline(std::cin, line);) {
+    if (line.empty()) continue;
+    if (session->n_tokens() > 0) line.insert(line.begin(), '\n');
+    decant::Stream answer = session->stream(line, options);
+    for (const decant::Piece& piece : answer) std::cout << piece.text << std::flush;
+    std::cout << '\n';
+    if (!answer.status()) return std::cerr << answer.status().error().message << '\n', 1;
+    const decant::Usage usage = answer.usage();
+    std::cerr << "[" << usage.n_prompt_tokens << " tokens in, " << usage.n_generated_tokens << " out ("
+              << decant::to_string(answer.finish()) << "), " << session->n_tokens() << " of " << (*engine)->n_ctx()
+              << "]\n";
+  }
+}
