@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A story told in turns: each line of standard input is a turn, each answer goes on from all that was said.
+// A story told in turns: each line of standard input is a paragraph, and so is each answer.
 #include <decant/decant.hpp>
 #include <iostream>
 #include <string>
@@ -10,22 +10,21 @@ int main(int argc, char** argv) {
   auto session = (*engine)->session();
   if (!session) return std::cerr << session.error().message << '\n', 1;
 
+  const std::string end_of_turn = "\n\n";
   decant::GenerationOptions options;
   options.sampling.temperature = 0.7F;
   options.sampling.top_p = 0.9F;
   options.max_new_tokens = 80;
-  options.stop_strings = {"\n"};  // an answer is a paragraph at most
+  options.stop_strings = {end_of_turn};
 
   for (std::string line; std::getline(std::cin, line);) {
-    if (line.empty()) continue;
-    if (session->n_tokens() > 0) line.insert(line.begin(), '\n');
-    decant::Stream answer = session->stream(line, options);
+    decant::Stream answer = session->stream(line + end_of_turn, options);
     for (const decant::Piece& piece : answer) std::cout << piece.text << std::flush;
     std::cout << '\n';
     if (!answer.status()) return std::cerr << answer.status().error().message << '\n', 1;
     const decant::Usage usage = answer.usage();
-    std::cerr << "[" << usage.n_prompt_tokens << " tokens in, " << usage.n_generated_tokens << " out ("
-              << decant::to_string(answer.finish()) << "), " << session->n_tokens() << " of " << (*engine)->n_ctx()
+    std::cout << "[" << usage.n_prompt_tokens << " tokens in, " << usage.n_generated_tokens << " out, "
+              << decant::to_string(answer.finish()) << "; " << session->n_tokens() << " of " << (*engine)->n_ctx()
               << "]\n";
   }
 }
