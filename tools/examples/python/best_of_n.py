@@ -19,8 +19,11 @@ def main(path: str) -> None:
         ]
 
         # All streams have begun: the first that is asked computes a token for each of them.
-        rounds = itertools.zip_longest(*streams)
-        pieces = [[piece for piece in column if piece is not None] for column in zip(*rounds)]
+        pieces: list[list[decant.Piece]] = [[] for _ in streams]
+        for one_of_each in itertools.zip_longest(*streams):
+            for column, piece in zip(pieces, one_of_each):
+                if piece is not None:
+                    column.append(piece)
 
         candidates = []
         for column in pieces:

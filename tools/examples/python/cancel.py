@@ -24,9 +24,9 @@ def main(path: str) -> None:
         told = session.generate("", options, end_of_sentence)
         print(f"{told.text} [{told.finish.name.lower()}]")
 
-        with decant.StopSource() as stop:
-            threading.Timer(0.03, stop.request).start()
-            told = session.generate("", options, stop=stop)
+        stop = decant.StopSource()  # may stop any number of texts, Engine.step() and an opening model, too
+        threading.Timer(0.03, stop.request).start()
+        told = session.generate("", options, stop=stop)
         print(f"{len(told.ids)} more tokens [{told.finish.name.lower()}]")
 
         told = session.generate("", options, timeout=0.02)
