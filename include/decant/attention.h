@@ -106,6 +106,7 @@ DECANT_API void attend(Isa isa, const KvView& kv, const AttentionQueries& querie
 struct ChunkRange {
   int first = 0, last = 0;
 };
+/// Those of a call of attend().
 DECANT_API ChunkRange attended_chunks(const AttentionQueries& queries, const AttentionParams& params);
 
 /// Where partial results of one or more kv heads go: that of head h and the i-th chunk to row (h · head_stride + i) ·

@@ -35,6 +35,7 @@ struct KvLayerShape {
   int rotary_begin = 0;
 };
 
+/// A sequence of a cache. A later one may have it again.
 using SequenceIndex = int32_t;
 
 inline constexpr int kMaxSinks = 64;  ///< most tokens that keep_sinks() keeps
@@ -198,8 +199,9 @@ class DECANT_API KvCache {
   /// sequences of the same salt. Among what nobody uses, lower `priority` (0 to 100) makes way first, then what was
   /// used longest ago. Slots that remove() or slide() touched are not shared. Without memory for it nothing happens.
   void publish_prefix(SequenceIndex sequence, std::string_view salt, std::span<const int32_t> tokens, int priority);
-  /// Forgets all prefixes, or those of one salt.
+  /// Forgets all prefixes.
   void forget_prefixes() noexcept;
+  /// Forgets those of one salt.
   void forget_prefixes(std::string_view salt) noexcept;
 
   // Snapshots
@@ -213,9 +215,10 @@ class DECANT_API KvCache {
   /// its checksum or its own counts), `unsupported` (a later version), `mismatch` (identity or layout, both sides
   /// named), `cache_full`, `out_of_memory`.
   Result<RestoredSequence> restore(const std::string& path, const SnapshotIdentity& identity);
-  /// The same for all known prefixes; those restored join those that are known already. Tokens restored. All blocks are
-  /// read before the first prefix becomes known; where memory runs out after that, those that came in stay known.
+  /// Saves all known prefixes. Errors: as save().
   Status save_prefixes(const std::string& path, const SnapshotIdentity& identity) const;
+  /// Adds the prefixes of a file to those that are known already: tokens restored. All blocks are read before the first
+  /// prefix becomes known; where memory runs out after that, those that came in stay known. Errors: as restore().
   Result<int64_t> restore_prefixes(const std::string& path, const SnapshotIdentity& identity);
 
   // Bounds and reports
@@ -232,13 +235,13 @@ class DECANT_API KvCache {
     size_t available_bytes = 0;  ///< within the limit, prefixes that nobody uses included
     bool fits = true;            ///< reserve() would find room for all of it
   };
+  static constexpr SequenceIndex kNewSequence = -1;  ///< for forecast(): one that begins empty
   /// at_once: tokens that a sequence grows by at a time, at most: layers with windows keep those of a piece beside the
-  /// window. A sequence of kNewSequence begins empty. `invalid_argument` for a growth that is negative, past
-  /// max_tokens, or of a sequence that isn't alive. Reads the block tables only.
-  static constexpr SequenceIndex kNewSequence = -1;
+  /// window. `invalid_argument` for a growth that is negative, past max_tokens, or of a sequence that isn't alive.
+  /// Reads the block tables only.
   Result<Forecast> forecast(std::span<const KvGrowth> growths, int at_once) const;
 
-  CacheStats stats() const noexcept;
+  CacheStats stats() const noexcept;  ///< what it holds now
 
   /// A sentence about the first broken invariant, or empty. For tests: O(blocks).
   std::string check_invariants() const;

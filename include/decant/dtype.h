@@ -27,7 +27,7 @@ enum class DType : int32_t {
   iq4_nl,
   iq4_xs,
 };
-inline constexpr int kDTypeCount = 15;
+inline constexpr int kDTypeCount = 15;  ///< how many there are
 
 /// Upper-case name as GGUF tools print it, e.g. "Q4_K", "F16".
 DECANT_API const char* to_string(DType type) noexcept;
@@ -49,7 +49,7 @@ DECANT_API std::optional<DType> parse_dtype(std::string_view name) noexcept;
 /// default. q8 halves it and costs next to nothing in quality; q4 halves that again, for long contexts that would not
 /// fit. q4_plain is there to be compared with.
 enum class KvType : int32_t { f32, f16, bf16, q8, q4, q4_plain };
-inline constexpr int kKvTypeCount = 6;
+inline constexpr int kKvTypeCount = 6;  ///< how many there are
 
 /// "f32", "f16", "bf16", "q8", "q4" or "q4_plain".
 DECANT_API const char* to_string(KvType type) noexcept;

@@ -164,11 +164,13 @@ class DECANT_API Engine {
   /// where it was made with other weights, numerics or cache options; `invalid_argument` if it is longer than n_ctx.
   Result<SequenceId> restore(const std::string& path);
 
-  /// The same for all known prefixes. restore_prefixes() returns how many tokens are known by it.
+  /// Saves all known prefixes. Errors: as save().
   Status save_prefixes(const std::string& path) const;
+  /// Adds the prefixes of a file: how many tokens are known by it. Errors: as restore().
   Result<int64_t> restore_prefixes(const std::string& path);
-  /// Forgets all known prefixes, or those of a salt. What sequences use stays theirs.
+  /// Forgets all known prefixes. What sequences use stays theirs.
   void forget_prefixes() noexcept;
+  /// Forgets those of a salt.
   void forget_prefixes(std::string_view salt) noexcept;
 
   /// Bytes of cache that a sequence of n_tokens takes, before any work.
@@ -181,13 +183,14 @@ class DECANT_API Engine {
   /// Sequences alive, paused ones and those of sessions included.
   int n_sequences() const noexcept;
 
-  const Model& model() const noexcept;
-  /// Longest sequence in tokens, threads and kernel table in force.
-  int n_ctx() const noexcept;
-  int n_threads() const noexcept;
-  const char* isa() const noexcept;
-  CacheStats cache_stats() const noexcept;
-  MemoryStats memory_stats() const noexcept;
+  const Model& model() const noexcept;  ///< valid as long as the engine
+
+  int n_ctx() const noexcept;        ///< longest sequence in tokens, as it is in force
+  int n_threads() const noexcept;    ///< threads that compute
+  const char* isa() const noexcept;  ///< the kernel table in force, e.g. "avx2"
+
+  CacheStats cache_stats() const noexcept;    ///< what the cache holds now
+  MemoryStats memory_stats() const noexcept;  ///< who has the memory now
 
   struct Impl;
   explicit Engine(std::shared_ptr<Impl> impl) noexcept;  ///< for create()

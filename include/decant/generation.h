@@ -39,6 +39,7 @@ struct GenerationOptions {
   std::optional<std::chrono::steady_clock::time_point> deadline{};
 };
 
+/// Why a generation ended.
 enum class FinishReason : int32_t {
   none,         ///< goes on
   stop,         ///< an end id

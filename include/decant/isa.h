@@ -12,7 +12,7 @@ namespace decant {
 /// Instruction sets that kernels are written for, from the plain one to the best. Which one runs changes the speed and
 /// never a bit of a result.
 enum class Isa : int { reference, avx2, avxvnni, avx512, avx512vnni };
-inline constexpr int kIsaCount = 5;
+inline constexpr int kIsaCount = 5;  ///< how many there are
 
 /// "reference", "avx2", "avxvnni", "avx512", "avx512vnni".
 DECANT_API const char* to_string(Isa isa) noexcept;

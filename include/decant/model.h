@@ -70,10 +70,11 @@ class DECANT_API Model {
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 
-  const ModelInfo& info() const noexcept;
+  const ModelInfo& info() const noexcept;  ///< what it is
+  /// What its files ask for. Nothing applies them by itself: SamplingParams has defaults of its own.
   const GenerationDefaults& generation_defaults() const noexcept;
-  const LoadTimes& load_times() const noexcept;
-  Numerics numerics() const noexcept;
+  const LoadTimes& load_times() const noexcept;  ///< of its opening
+  Numerics numerics() const noexcept;            ///< ModelOptions::numerics
 
   /// Ids that end a text: eos, eot and whatever else configuration, generation configuration or GGUF name.
   std::span<const int32_t> end_ids() const noexcept;

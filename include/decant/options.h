@@ -28,8 +28,10 @@ enum class Numerics : int32_t {
   /// depend on the CPU and on how the prompt is chunked.
   fast,
 };
+/// "exact", "reference", "fast".
 const char* to_string(Numerics numerics) noexcept;
 
+/// How much a message matters, the least first. No message is `off`.
 enum class LogLevel : int32_t { trace, debug, info, warn, error, off };
 
 /// Where a model's or an engine's messages go. Called from any thread, one message a call, no newline. Empty: silence.
@@ -40,6 +42,7 @@ struct StepProfile;
 /// isn't part of the step. Must not throw, nor call the engine.
 using StepObserver = std::function<void(const StepProfile& step)>;
 
+/// How a model is opened.
 struct ModelOptions {
   Numerics numerics = Numerics::exact;
   /// Threads that read and pack weights. 0: as many as affinity and the cgroup's cpu.max allow.
@@ -57,9 +60,10 @@ struct ModelOptions {
   std::stop_token stop{};
   /// Stops the loading at this time, in the same way. Empty: never.
   std::optional<std::chrono::steady_clock::time_point> deadline{};
-  LogSink log{};
+  LogSink log{};  ///< of the opening; the engine has its own
 };
 
+/// What an engine's KV cache holds, and how much.
 struct CacheOptions {
   KvType k_type = KvType::f16;
   KvType v_type = KvType::f16;
@@ -77,6 +81,7 @@ struct CacheOptions {
   int rollback_tokens = 0;
 };
 
+/// What an engine is for as long as it lives.
 struct EngineOptions {
   /// Threads that compute, the caller of step() among them. 0: as many as affinity and the cgroup's cpu.max allow.
   /// Never changes a bit of the output.

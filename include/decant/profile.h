@@ -29,9 +29,10 @@ enum class Op : int32_t {
   sample,       ///< choosing tokens
   commit,       ///< what a caller can see changes; blocks that a window forgets are given back
 };
-inline constexpr int kOps = 15;
+inline constexpr int kOps = 15;  ///< how many there are
 /// "schedule", "embed", …
 DECANT_API const char* to_string(Op op) noexcept;
+/// Whether it is one of the transformer's.
 constexpr bool is_operation(Op op) noexcept { return op >= Op::embed && op <= Op::head; }
 
 /// One Op of one layer. All times of a step are nanoseconds since it began.
@@ -52,6 +53,7 @@ struct LapProfile {
   int n_pieces = 0;  ///< pieces of the operation; those of one operation are alike, but the last may be smaller
 };
 
+/// What one thread did in a step.
 struct ThreadProfile {
   int64_t busy_ns = 0;               ///< the rest of the step it waited for work
   std::span<const LapProfile> laps;  ///< in order, none of them overlapping
@@ -81,7 +83,7 @@ struct StepProfile {
   int64_t n_context_switches = 0;      ///< a thread slept
   int64_t n_involuntary_switches = 0;  ///< a thread was made to leave its CPU to another
 
-  DECANT_API size_t bytes() const noexcept;
+  DECANT_API size_t bytes() const noexcept;  ///< of all operations
 };
 
 /// Latencies counted in fixed bounds, as Prometheus does it. Copies are independent.
@@ -90,13 +92,13 @@ class LatencyHistogram {
   /// bounds_s: upper bounds in seconds, ascending; at most kMaxBounds of them count. They must outlive the object.
   DECANT_API explicit LatencyHistogram(std::span<const double> bounds_s) noexcept;
 
-  DECANT_API void add(int64_t latency_ns) noexcept;
+  DECANT_API void add(int64_t latency_ns) noexcept;  ///< counts one more
 
-  std::span<const double> bounds_s() const noexcept { return bounds_s_; }
+  std::span<const double> bounds_s() const noexcept { return bounds_s_; }  ///< those that count
   /// One for each bound, the latencies up to it and above the one before, and one for what is above all.
   std::span<const int64_t> counts() const noexcept { return {counts_.data(), bounds_s_.size() + 1}; }
-  int64_t n() const noexcept { return n_; }
-  double sum_s() const noexcept { return sum_s_; }
+  int64_t n() const noexcept { return n_; }         ///< how many were added
+  double sum_s() const noexcept { return sum_s_; }  ///< of all, in seconds
 
   static constexpr size_t kMaxBounds = 31;
 
@@ -107,11 +109,11 @@ class LatencyHistogram {
   double sum_s_ = 0.0;
 };
 
-// Bounds of vLLM's metrics vllm:time_to_first_token_seconds and vllm:inter_token_latency_seconds, so that dashboards
-// made for those fit.
+/// Bounds of vLLM's metric vllm:time_to_first_token_seconds, so that dashboards made for it fit.
 inline constexpr std::array<double, 22> kFirstTokenBounds = {0.001, 0.005, 0.01, 0.02,  0.04,  0.06,  0.08, 0.1,
                                                              0.25,  0.5,   0.75, 1.0,   2.5,   5.0,   7.5,  10.0,
                                                              20.0,  40.0,  80.0, 160.0, 640.0, 2560.0};
+/// Those of vllm:inter_token_latency_seconds.
 inline constexpr std::array<double, 19> kInterTokenBounds = {0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2,  0.3,  0.4, 0.5,
                                                              0.75, 1.0,   2.5,  5.0,   7.5, 10.0, 20.0, 40.0, 80.0};
 
@@ -120,7 +122,7 @@ struct LatencyHistograms {
   LatencyHistogram first_token{kFirstTokenBounds};
   LatencyHistogram inter_token{kInterTokenBounds};
 
-  DECANT_API void add(const StepProfile& step) noexcept;
+  DECANT_API void add(const StepProfile& step) noexcept;  ///< counts each of the step's tokens
 };
 
 }  // namespace decant

@@ -40,12 +40,20 @@ struct Error {
 template <typename T>
 class [[nodiscard]] Result {
  public:
+  /// Makes one of either, implicitly: `return value;`, `return Error{code, message};`.
+  ///@{
   Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: implicit by design
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}
+  ///@}
 
+  /// Whether there is a value.
+  ///@{
   bool ok() const noexcept { return state_.index() == 0; }
   explicit operator bool() const noexcept { return ok(); }
+  ///@}
 
+  /// The value. Undefined where there is an error.
+  ///@{
   T& value() & noexcept { return *std::get_if<0>(&state_); }
   const T& value() const& noexcept { return *std::get_if<0>(&state_); }
   T&& value() && noexcept { return std::move(*std::get_if<0>(&state_)); }
@@ -54,9 +62,13 @@ class [[nodiscard]] Result {
   T&& operator*() && noexcept { return std::move(*this).value(); }
   T* operator->() noexcept { return std::get_if<0>(&state_); }
   const T* operator->() const noexcept { return std::get_if<0>(&state_); }
+  ///@}
 
+  /// The error. Undefined where there is a value.
+  ///@{
   const Error& error() const& noexcept { return *std::get_if<1>(&state_); }
   Error&& error() && noexcept { return std::move(*std::get_if<1>(&state_)); }
+  ///@}
 
  private:
   std::variant<T, Error> state_;
@@ -66,18 +78,29 @@ class [[nodiscard]] Result {
 template <>
 class [[nodiscard]] Result<void> {
  public:
+  /// Success, or an error: `return {};`, `return Error{code, message};`.
+  ///@{
   Result() noexcept = default;
   Result(Error error) : error_(std::move(error)) {}  // NOLINT: implicit by design
+  ///@}
 
+  /// Whether it is a success.
+  ///@{
   bool ok() const noexcept { return error_.code == ErrorCode::ok; }
   explicit operator bool() const noexcept { return ok(); }
+  ///@}
+
+  /// The error; after a success, with the code `ok` and no message.
+  ///@{
   const Error& error() const& noexcept { return error_; }
   Error&& error() && noexcept { return std::move(error_); }
+  ///@}
 
  private:
   Error error_{ErrorCode::ok, {}};
 };
 
+/// Of a call that has nothing to answer but that it succeeded.
 using Status = Result<void>;
 
 }  // namespace decant

@@ -28,7 +28,7 @@ class Stream;
 /// Every call that returns an Error has left the session as it was, unless it says otherwise.
 class DECANT_API Session {
  public:
-  Session(Session&& other) noexcept;
+  Session(Session&& other) noexcept;  ///< what was moved from may only be assigned to, or go
   Session& operator=(Session&& other) noexcept;
   ~Session();  ///< gives its cache back
 
@@ -40,12 +40,14 @@ class DECANT_API Session {
   /// context has room for, an option outside its limits), `unsupported` (no tokenizer), `cache_full` (max_sequences are
   /// alive, or others hold the memory: wait), `over_limit` (never fits the memory limit), `out_of_memory`.
   Stream stream(std::string_view prompt, const GenerationOptions& options = {});
+  /// The same for ids, to which nothing is added.
   Stream stream(std::span<const int32_t> prompt, const GenerationOptions& options = {});
 
   /// The same to its end. on_piece may be empty, and answers to each piece. Errors as stream(), and of the steps: then
   /// the session is at its last whole token.
   Result<Completion> generate(std::string_view prompt, const GenerationOptions& options = {},
                               const PieceCallback& on_piece = {});
+  /// The same for ids.
   Result<Completion> generate(std::span<const int32_t> prompt, const GenerationOptions& options = {},
                               const PieceCallback& on_piece = {});
 
@@ -84,7 +86,7 @@ class DECANT_API Session {
 /// does something else; a piece's views are valid no longer than the session.
 class DECANT_API Stream {
  public:
-  Stream(Stream&& other) noexcept;
+  Stream(Stream&& other) noexcept;  ///< what was moved from is at its end
   Stream& operator=(Stream&& other) noexcept;
   ~Stream();
 
@@ -94,8 +96,9 @@ class DECANT_API Stream {
   /// Success until a step fails, or the stream could not begin.
   const Status& status() const noexcept;
   FinishReason finish() const noexcept;  ///< none while it goes on
-  Usage usage() const noexcept;
+  Usage usage() const noexcept;          ///< so far
 
+  /// An input iterator. Its copies are at the same piece: the stream's last.
   class Iterator {
    public:
     using iterator_category = std::input_iterator_tag;
@@ -121,6 +124,7 @@ class DECANT_API Stream {
   };
   /// Pulls the first piece.
   Iterator begin() noexcept { return Iterator(this); }
+  /// Where next() is null.
   std::default_sentinel_t end() const noexcept { return {}; }
 
   struct State;

@@ -80,6 +80,7 @@ struct MemoryStats {
   size_t cache_bytes = 0;      ///< CacheStats::reserved_bytes and table_bytes
   size_t limit_bytes = 0;      ///< EngineOptions::memory_limit_bytes
 
+  /// Of all of these but the limit.
   size_t total_bytes() const noexcept {
     return weights_bytes + activation_bytes + attention_bytes + logits_bytes + sampler_bytes + tokenizer_bytes +
            sequence_bytes + cache_bytes;

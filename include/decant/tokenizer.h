@@ -13,6 +13,7 @@
 
 namespace decant {
 
+/// What encode() adds to a text.
 struct EncodeOptions {
   /// Add the special tokens that the model's post-processor adds (a begin token, for instance). Special tokens that are
   /// written in the text are recognised in either case.
