@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstdlib>
 #include <filesystem>
+#include <map>
 #include <regex>
 #include <set>
 #include <sstream>
@@ -10,6 +12,7 @@
 #include <doctest/doctest.h>
 
 #include "tests/support/fixtures.h"
+#include "tests/support/temp_dir.h"
 
 namespace decant::test {
 
@@ -22,7 +25,7 @@ const fs::path kExamples = DECANT_SOURCE_DIR "/tools/examples";
 
 /// A fenced block of a page: what stands behind the first fence, and the lines between.
 struct Block {
-  std::string language, name, code;
+  std::string language, name, part, code;
 };
 
 struct Page {
@@ -42,7 +45,7 @@ Page read_page(const fs::path& path) {
       if (!inside) continue;
       std::istringstream info(line.substr(3));
       Block block;
-      info >> block.language >> block.name;
+      info >> block.language >> block.name >> block.part;
       blocks.push_back(block);
     } else if (inside) {
       blocks.back().code += line + '\n';
@@ -79,10 +82,7 @@ TEST_CASE("guide: the code on its pages is that of the examples, line by line") 
     for (const Block& block : read_page(page).blocks) {
       CAPTURE(page.string());
       CAPTURE(block.name);
-      if (block.language != "cpp" && block.language != "c" && block.language != "python") {
-        CHECK(block.name.empty());
-        continue;
-      }
+      if (block.language != "cpp" && block.language != "c" && block.language != "python") continue;
       REQUIRE_FALSE(block.name.empty());
       const std::string example = '\n' + read_file((kExamples / block.language / block.name).string());
       CHECK(block.code.size() > 100);
@@ -90,6 +90,31 @@ TEST_CASE("guide: the code on its pages is that of the examples, line by line") 
       ++n_blocks;
     }
   CHECK(n_blocks >= 20);
+}
+
+TEST_CASE("guide: what its pages say that examples print is what they print") {
+  std::map<std::string, std::string> inputs;
+  int n_outputs = 0;
+  for (const fs::path& page : files_in(kGuide, ".md"))
+    for (const Block& block : read_page(page).blocks) {
+      if (block.language != "text" || block.name.empty()) continue;
+      CAPTURE(block.name);
+      if (block.part == "input") {
+        inputs[block.name] = block.code;
+        continue;
+      }
+      const TempDir folder;
+      folder.write("input", inputs[block.name]);
+      const std::string run = "cd '" + folder.path() + "' && '" DECANT_EXAMPLES "/" +
+                              fs::path(block.name).stem().string() + "' '" DECANT_BUNDLED_MODEL "' < input >> output";
+      const int n_runs = block.name == "save_resume.cpp" ? 2 : 1;
+      for (int i = 0; i < n_runs; ++i) REQUIRE(std::system(run.c_str()) == 0);
+      std::string output = read_file(folder.path("output"));
+      if (!output.ends_with('\n')) output += '\n';
+      CHECK(output == block.code);
+      ++n_outputs;
+    }
+  CHECK(n_outputs >= 6);
 }
 
 TEST_CASE("guide: every example is on a page, every page is in the list, every link leads to a file") {
