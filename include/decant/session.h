@@ -61,8 +61,8 @@ class DECANT_API Session {
   /// Ends a stream. Errors: as cache::KvCache::save(); `invalid_argument` for an empty session.
   Status save(const std::string& path);
 
-  /// Ends the stream that is going on, or the wait for its first piece, within a layer. From any thread; nothing
-  /// happens where none is going on.
+  /// Ends the stream that is going on, or the wait for its first piece: within a layer or, where the step computes for
+  /// others too, after it. From any thread; nothing happens where none is going on.
   void cancel() noexcept;
 
   /// Tokens delivered so far, prompts included.

@@ -16,7 +16,8 @@ def main(path: str) -> None:
         for prompt in PROMPTS:
             print(f"{prompt}… takes up to {engine.admit(prompt, options).needed_bytes // 1024} KiB of cache")
 
-        waiting, texts = collections.deque(PROMPTS), {}
+        waiting = collections.deque(PROMPTS)
+        texts: dict[int, str] = {}  # of those that are alive
         while waiting or texts:
             while waiting:
                 try:  # the first one's prompt goes before the others'
