@@ -63,9 +63,12 @@ endif()
 if(CMAKE_BUILD_TYPE STREQUAL Release AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
   set(decant_api_sources
     cache/attention cache/cpu_features cache/dtype cache/kv_cache cache/kv_cache_prefix cache/kv_cache_shift
-    cache/kv_cache_snapshot cache/result cache/stats
-    engine/engine engine/model/model engine/profile engine/sequences engine/tokenizer/text_stream
+    cache/kv_cache_forecast cache/kv_cache_snapshot cache/result cache/stats
+    engine/engine engine/model/model engine/profile engine/sequences engine/session engine/tokenizer/text_stream
     engine/tokenizer/tokenizer)
+  file(GLOB decant_c_api_sources RELATIVE ${PROJECT_SOURCE_DIR} CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/engine/c_api/*.cpp)
+  list(TRANSFORM decant_c_api_sources REPLACE "[.]cpp$" "")
+  list(APPEND decant_api_sources ${decant_c_api_sources})
   list(TRANSFORM decant_api_sources REPLACE "(.+)" "${PROJECT_SOURCE_DIR}/\\1.cpp")
   set_property(SOURCE ${decant_api_sources} TARGET_DIRECTORY decant_cache decant_engine decant_tokenizer
     APPEND PROPERTY COMPILE_OPTIONS -g -fno-var-tracking -fno-var-tracking-assignments -gno-variable-location-views
