@@ -1,76 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// decant's C ABI: the whole of the C++ API for C11, C++ and every language that can call C. Numbers, defaults and
-// limits are those of the C++ headers of the same names, which say more about each.
-//
-// Conventions
-//
-//  1. Handles. decant_model, decant_engine, decant_session, decant_stream and decant_stop_source are opaque. Who calls
-//  a
-//     function with a `decant_… **` result owns the handle, and gives it back with the decant_…_free() of its type.
-//     What is behind a handle lives as long as anyone needs it, so the order doesn't matter: a session may outlive its
-//     engine's handle, an engine its model's, a stream its session's. decant_engine_get_model() alone lends a handle,
-//     for as long as its engine's; freeing that does nothing.
-//
-//  2. NULL, and freeing twice. A NULL handle, or another missing argument, is DECANT_INVALID_ARGUMENT and never a
-//  crash.
-//     Functions without a status say what they answer to NULL. A free function takes the address of the caller's
-//     pointer and sets it to NULL: freeing it again, or NULL, does nothing, and using it afterwards is the former
-//     error. A live handle of another type is found out, too. What can't be: a second copy of a freed pointer. A free
-//     function must not run while another call uses the handle.
-//
-//  3. Errors. A function that can fail returns a decant_status and takes, last, a decant_error of the caller's, which
-//  may
-//     be NULL. It gets the code and a message that names file, tensor, option, expected and found; after success
-//     DECANT_OK and "". There is no "last error" anywhere, so threads and handles can't mix theirs up, and reporting
-//     that memory has run out takes none. A call that fails leaves everything as it was, and sets a result pointer to
-//     NULL, unless it says otherwise.
-//
-//  4. Strings. UTF-8. Lengths are in bytes and never count a terminating NUL. A text that goes in is a pointer and a
-//     length: DECANT_NUL_TERMINATED has it measured, NULL with 0 is the empty text. Paths, and names of options, are
-//     always NUL-terminated. Every text that comes out has a length, where it could hold a NUL of its own, and is
-//     NUL-terminated in either case.
-//
-//  5. Structs that go in begin with struct_size, so that they may grow. decant_…_init(&it, sizeof it) sets that and the
-//     defaults; then change what you want. A caller that was compiled against an older, smaller struct gets the
-//     defaults of what it doesn't know. One with a newer, larger struct is served as long as all that the library
-//     doesn't know is 0, else DECANT_INVALID_ARGUMENT. A NULL pointer to options means all defaults. Structs that may
-//     grow never contain one another, but point to one another. Everything is copied during the call, but handles'
-//     inner objects, callbacks and their `user` pointers. Fields named `reserved` are 0.
-//
-//  6. Structs that come out. A function that fills in a struct of the caller's takes its size; what the library doesn't
-//     know is 0, and struct_size says how much it knew. Structs of the library's own are lent by pointer, arrays of
-//     them as arrays of pointers, so that a library with larger ones serves an older caller; read a field of a newer
-//     header only if struct_size reaches it. decant_token_logprob, decant_text and decant_error never grow.
-//
-//  7. Buffers. A function that writes an array into a buffer of the caller's takes its capacity, and says in *n how
-//  many
-//     elements there are. NULL with capacity 0 only asks for that. A buffer that is too small is
-//     DECANT_INVALID_ARGUMENT: nothing is written but *n. For text, capacity must have room for n + 1 bytes.
-//
-//  8. Threads. Models and stop sources may be used from any number of threads. So may an engine, but for
-//     decant_engine_step(): one thread at a time. A session and its stream: one thread at a time, but for
-//     decant_session_cancel(), from any. Different sessions never wait for one another's caller, and are batched. No
-//     function but decant_status_name() and its like may be called from a signal handler. A thread must not be
-//     cancelled (pthread_cancel) within a call. After fork(2) the child must not use the parent's handles.
-//
-//  9. Callbacks are called with the `user` pointer that was given beside them, within a call of the thread that caused
-//     it, but decant_log_callback from any thread. They must return: no longjmp, no C++ exception (one that gets out of
-//     a decant_piece_callback ends the call as DECANT_INTERNAL; out of another the program may end). What a callback
-//     may call is said at its type. What it is lent is valid until it returns.
-//
-// 10. Enumerations are int32_t in structs and signatures, with constants beside; flags are int32_t, 0 or not 0. Values
-//     that name no constant are DECANT_INVALID_ARGUMENT where they go in; more may come out of a later library.
-//
-// 11. The process. No function prints, exits, aborts, or changes locale, signals, environment, rounding mode; none
-// keeps
-//     state outside of handles. Exceptions end at this boundary: std::bad_alloc is DECANT_OUT_OF_MEMORY, any other
-//     DECANT_INTERNAL.
-//
-// 12. Stability. Within a major version (until 1.0: a minor one) functions, constants and the meaning of fields stay,
-// and
-//     both functions and fields may be added.
+/// \file
+/// decant's C ABI: the whole of the C++ API for C11, C++ and every language that can call C. Numbers, defaults and
+/// limits are those of the C++ headers of the same names, which say more about each.
+///
+/// \par Conventions
+///
+/// 1. Handles. decant_model, decant_engine, decant_session, decant_stream and decant_stop_source are opaque. Who calls
+///    a function with a `decant_… **` result owns the handle, and gives it back with the decant_…_free() of its type.
+///    What is behind a handle lives as long as anyone needs it, so the order doesn't matter: a session may outlive its
+///    engine's handle, an engine its model's, a stream its session's. decant_engine_get_model() alone lends a handle,
+///    for as long as its engine's; freeing that does nothing.
+/// 2. NULL, and freeing twice. A NULL handle, or another missing argument, is DECANT_INVALID_ARGUMENT and never a
+///    crash. Functions without a status say what they answer to NULL. A free function takes the address of the
+///    caller's pointer and sets it to NULL: freeing it again, or NULL, does nothing, and using it afterwards is the
+///    former error. A live handle of another type is found out, too. What can't be: a second copy of a freed pointer.
+///    A free function must not run while another call uses the handle.
+/// 3. Errors. A function that can fail returns a decant_status and takes, last, a decant_error of the caller's, which
+///    may be NULL. It gets the code and a message that names file, tensor, option, expected and found; after success
+///    DECANT_OK and "". There is no "last error" anywhere, so threads and handles can't mix theirs up, and reporting
+///    that memory has run out takes none. A call that fails leaves everything as it was, and sets a result pointer to
+///    NULL, unless it says otherwise.
+/// 4. Strings. UTF-8. Lengths are in bytes and never count a terminating NUL. A text that goes in is a pointer and a
+///    length: DECANT_NUL_TERMINATED has it measured, NULL with 0 is the empty text. Paths, and names of options, are
+///    always NUL-terminated. Every text that comes out has a length, where it could hold a NUL of its own, and is
+///    NUL-terminated in either case.
+/// 5. Structs that go in begin with struct_size, so that they may grow. decant_…_init(&it, sizeof it) sets that and
+///    the defaults; then change what you want. A caller that was compiled against an older, smaller struct gets the
+///    defaults of what it doesn't know. One with a newer, larger struct is served as long as all that the library
+///    doesn't know is 0, else DECANT_INVALID_ARGUMENT. A NULL pointer to options means all defaults. Structs that may
+///    grow never contain one another, but point to one another. Everything is copied during the call, but handles'
+///    inner objects, callbacks and their `user` pointers. Fields named `reserved` are 0.
+/// 6. Structs that come out. A function that fills in a struct of the caller's takes its size; what the library
+///    doesn't know is 0, and struct_size says how much it knew. Structs of the library's own are lent by pointer,
+///    arrays of them as arrays of pointers, so that a library with larger ones serves an older caller; read a field of
+///    a newer header only if struct_size reaches it. decant_token_logprob, decant_text and decant_error never grow.
+/// 7. Buffers. A function that writes an array into a buffer of the caller's takes its capacity, and says in *n how
+///    many elements there are. NULL with capacity 0 only asks for that. A buffer that is too small is
+///    DECANT_INVALID_ARGUMENT: nothing is written but *n. For text, capacity must have room for n + 1 bytes.
+/// 8. Threads. Models and stop sources may be used from any number of threads. So may an engine, but for
+///    decant_engine_step(): one thread at a time. A session and its stream: one thread at a time, but for
+///    decant_session_cancel(), from any. Different sessions never wait for one another's caller, and are batched. No
+///    function but decant_status_name() and its like may be called from a signal handler. A thread must not be
+///    cancelled (pthread_cancel) within a call. After fork(2) the child must not use the parent's handles.
+/// 9. Callbacks are called with the `user` pointer that was given beside them, within a call of the thread that caused
+///    it, but decant_log_callback from any thread. They must return: no longjmp, no C++ exception (one that gets out
+///    of a decant_piece_callback ends the call as DECANT_INTERNAL; out of another the program may end). What a
+///    callback may call is said at its type. What it is lent is valid until it returns.
+/// 10. Enumerations are int32_t in structs and signatures, with constants beside; flags are int32_t, 0 or not 0.
+///     Values that name no constant are DECANT_INVALID_ARGUMENT where they go in; more may come out of a later
+///     library.
+/// 11. The process. No function prints, exits, aborts, or changes locale, signals, environment, rounding mode; none
+///     keeps state outside of handles. Exceptions end at this boundary: std::bad_alloc is DECANT_OUT_OF_MEMORY, any
+///     other DECANT_INTERNAL.
+/// 12. Stability. Within a major version (until 1.0: a minor one) functions, constants and the meaning of fields stay,
+///     and both functions and fields may be added.
 
 #include <stddef.h>
 #include <stdint.h>
@@ -193,6 +178,7 @@ typedef struct decant_lap_profile {
   int64_t end_ns;
 } decant_lap_profile;
 
+/// What one thread did in a step.
 typedef struct decant_thread_profile {
   size_t struct_size;
   int64_t busy_ns;  ///< the rest of the step it waited for work
@@ -248,6 +234,7 @@ enum {
   DECANT_NUMERICS_FAST = 2        ///< prefill over float weights by oneDNN: faster, and the bits depend on the CPU
 };
 
+/// How a model is opened: see decant::ModelOptions.
 typedef struct decant_model_options {
   size_t struct_size;
   int32_t numerics;    ///< DECANT_NUMERICS_…; exact
@@ -270,6 +257,7 @@ DECANT_API decant_status decant_model_options_init(decant_model_options* options
 /// `cancelled`, `invalid_argument`.
 DECANT_API decant_status decant_model_open(const char* path, const decant_model_options* options, decant_model** model,
                                            decant_error* error);
+/// Engines and sessions that use it go on.
 DECANT_API void decant_model_free(decant_model** model);
 
 /// What a model is. Pointers are valid as long as the model, or an engine or session that uses it.
@@ -300,6 +288,7 @@ typedef struct decant_model_info {
   const int32_t* end_ids;  ///< that end a text
   size_t n_end_ids;
 } decant_model_info;
+/// What it is.
 DECANT_API decant_status decant_model_get_info(const decant_model* model, decant_model_info* info, size_t struct_size,
                                                decant_error* error);
 
@@ -315,6 +304,7 @@ typedef struct decant_generation_defaults {
   int32_t top_k;
   int32_t no_repeat_ngram_size;
 } decant_generation_defaults;
+/// Nothing applies them by itself.
 DECANT_API decant_status decant_model_get_generation_defaults(const decant_model* model,
                                                               decant_generation_defaults* defaults, size_t struct_size,
                                                               decant_error* error);
@@ -328,6 +318,7 @@ typedef struct decant_load_times {
   int32_t n_threads;  ///< that did the latter
   int32_t mapped;     ///< the weights lie in the file's own pages
 } decant_load_times;
+/// Of its opening.
 DECANT_API decant_status decant_model_get_load_times(const decant_model* model, decant_load_times* times,
                                                      size_t struct_size, decant_error* error);
 
@@ -422,6 +413,7 @@ typedef struct decant_engine_info {
   int32_t n_sequences;  ///< alive, paused ones and those of sessions included
   int32_t reserved;
 } decant_engine_info;
+/// Options that chose for themselves are what they chose.
 DECANT_API decant_status decant_engine_get_info(const decant_engine* engine, decant_engine_info* info,
                                                 size_t struct_size, decant_error* error);
 
@@ -439,6 +431,7 @@ typedef struct decant_memory_stats {
   size_t limit_bytes;  ///< memory_limit_bytes
   size_t total_bytes;  ///< of all but the limit
 } decant_memory_stats;
+/// As they are now.
 DECANT_API decant_status decant_engine_get_memory_stats(const decant_engine* engine, decant_memory_stats* stats,
                                                         size_t struct_size, decant_error* error);
 
@@ -468,6 +461,7 @@ typedef struct decant_cache_stats {
   int64_t n_prefix_asked_tokens;    ///< of all those prompts
   int64_t n_prefix_evicted_blocks;  ///< that had to make way
 } decant_cache_stats;
+/// As they are now.
 DECANT_API decant_status decant_engine_get_cache_stats(const decant_engine* engine, decant_cache_stats* stats,
                                                        size_t struct_size, decant_error* error);
 
@@ -475,10 +469,11 @@ DECANT_API decant_status decant_engine_get_cache_stats(const decant_engine* engi
 DECANT_API decant_status decant_engine_cache_bytes_needed(const decant_engine* engine, int32_t n_tokens,
                                                           size_t* size_bytes, decant_error* error);
 
-/// Saves all known prefixes to a file, or adds those of one. *n_tokens (may be NULL) are known by it. Errors: `io`,
-/// `bad_format`, `mismatch`, `unsupported`, `cache_full`, `out_of_memory`.
+/// Saves all known prefixes to a file. Errors: `io`, `out_of_memory`.
 DECANT_API decant_status decant_engine_save_prefixes(const decant_engine* engine, const char* path,
                                                      decant_error* error);
+/// Adds those of a file. *n_tokens (may be NULL) are known by it. Errors: `io`, `bad_format`, `mismatch`,
+/// `unsupported`, `cache_full`, `out_of_memory`.
 DECANT_API decant_status decant_engine_restore_prefixes(decant_engine* engine, const char* path, int64_t* n_tokens,
                                                         decant_error* error);
 /// Forgets all known prefixes (salt NULL), or those of a salt.
@@ -604,6 +599,7 @@ typedef struct decant_completion {
   int32_t finish;  ///< DECANT_FINISH_…
   int32_t reserved;
 } decant_completion;
+/// Of decant_session_generate().
 DECANT_API void decant_completion_free(decant_completion** completion);
 
 // Sessions: a text each, from any thread. See decant/session.h.
@@ -641,6 +637,7 @@ DECANT_API decant_status decant_session_stream_ids(decant_session* session, cons
 DECANT_API decant_status decant_stream_next(decant_stream* stream, const decant_piece** piece, decant_error* error);
 /// DECANT_FINISH_…; DECANT_FINISH_NONE while it goes on, and for NULL.
 DECANT_API int32_t decant_stream_finish(const decant_stream* stream);
+/// So far.
 DECANT_API decant_status decant_stream_get_usage(const decant_stream* stream, decant_usage* usage, size_t struct_size,
                                                  decant_error* error);
 /// Ends the turn: the session is at the last piece then.
@@ -652,6 +649,7 @@ DECANT_API decant_status decant_session_generate(decant_session* session, const 
                                                  const decant_generation_options* options,
                                                  decant_piece_callback on_piece, void* user,
                                                  decant_completion** completion, decant_error* error);
+/// The same for ids, to which nothing is added.
 DECANT_API decant_status decant_session_generate_ids(decant_session* session, const int32_t* prompt, size_t n_prompt,
                                                      const decant_generation_options* options,
                                                      decant_piece_callback on_piece, void* user,
@@ -771,6 +769,7 @@ DECANT_API decant_status decant_engine_extend_with(decant_engine* engine, int64_
 /// How its next tokens are chosen; NULL: defaults.
 DECANT_API decant_status decant_engine_set_sampling(decant_engine* engine, int64_t sequence,
                                                     const decant_sampling_params* sampling, decant_error* error);
+/// The same, told.
 DECANT_API decant_status decant_engine_get_sampling(const decant_engine* engine, int64_t sequence,
                                                     decant_sampling_params* sampling, size_t struct_size,
                                                     decant_error* error);
@@ -798,6 +797,7 @@ typedef struct decant_sequence_info {
   int32_t n_prefix_known;   ///< were known, usable or not
   int32_t prefix_miss;      ///< DECANT_PREFIX_…: why not more
 } decant_sequence_info;
+/// `invalid_argument` for a sequence that isn't alive.
 DECANT_API decant_status decant_engine_get_sequence_info(const decant_engine* engine, int64_t sequence,
                                                          decant_sequence_info* info, size_t struct_size,
                                                          decant_error* error);
@@ -818,6 +818,7 @@ DECANT_API decant_status decant_engine_restore(decant_engine* engine, const char
 
 /// The name of the i-th kernel table that this CPU can run, the reference first, the best last; NULL beyond.
 DECANT_API const char* decant_isa_name(size_t i);
+/// How many there are.
 DECANT_API size_t decant_n_isas(void);
 
 #ifdef __cplusplus
