@@ -2,9 +2,10 @@
 # For the scripts beside: include it with NO_POLICY_SCOPE.
 cmake_minimum_required(VERSION 3.25)
 
-# run(COMMAND…): a failure ends the test with the command's output. Otherwise its standard output is in `output`.
+# run(COMMAND…): a failure ends the test with the command's output. Otherwise its standard output is in `output`. `input`
+# may be INPUT_FILE and a file.
 function(run)
-  execute_process(COMMAND ${ARGV} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE errors)
+  execute_process(COMMAND ${ARGV} ${input} RESULT_VARIABLE status OUTPUT_VARIABLE output ERROR_VARIABLE errors)
   if(NOT status EQUAL 0)
     list(JOIN ARGV " " command)
     message(FATAL_ERROR "${command}: ${status}\n${output}${errors}")
@@ -46,8 +47,8 @@ function(example_name variable source)
   set(${variable} ${language}_${name} PARENT_SCOPE)
 endfunction()
 
-# run_example(PROGRAM NAME): with the arguments that arguments.cmake names, MODEL alone if it names none. Something must
-# come out.
+# run_example(PROGRAM NAME): with the arguments that arguments.cmake names, MODEL alone if it names none, and a line for
+# those that read. Something must come out.
 include(${CMAKE_CURRENT_LIST_DIR}/arguments.cmake)
 function(run_example program name)
   set(arguments ${MODEL})
@@ -55,6 +56,8 @@ function(run_example program name)
     set(arguments ${arguments_${name}})
     list(TRANSFORM arguments REPLACE "^MODEL$" "${MODEL}")
   endif()
+  file(WRITE ${WORK}/input "Once upon a time there was a king.\n")
+  set(input INPUT_FILE ${WORK}/input)
   run(${CMAKE_COMMAND} -E chdir ${WORK} ${program} ${arguments})
   if(output STREQUAL "")
     message(FATAL_ERROR "${program} ${arguments} said nothing")

@@ -7,7 +7,7 @@
 int main(int argc, char** argv) {
   const decant::LogSink sink = [](decant::LogLevel level, std::string_view message) {
     static constexpr std::array<const char*, 6> kNames = {"trace", "debug", "info", "warn", "error", "off"};
-    if (level >= decant::LogLevel::info) std::clog << kNames[static_cast<size_t>(level)] << ": " << message << '\n';
+    if (level >= decant::LogLevel::info) std::cout << kNames[static_cast<size_t>(level)] << ": " << message << '\n';
   };
   decant::EngineOptions options;
   options.log = sink;
