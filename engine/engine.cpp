@@ -113,8 +113,11 @@ Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& mod
   const auto n = static_cast<size_t>(o.max_sequences);
   impl->growths.reserve(n);
   impl->picks.reserve(n);
-  impl->pieces.reserve(n);
-  impl->logit_rows.reserve(n);
+  for (Engine::Impl::Output* output : {&impl->submitted_output, &impl->session_output}) {
+    output->pieces.reserve(n);
+    output->logit_rows.reserve(n);
+    output->last_words.reserve(n);
+  }
   impl->log.info("{} threads, {} kernels, contexts of {} tokens, cache of {}/{}", o.n_threads, to_string(impl->isa),
                  o.n_ctx, to_string(o.cache.k_type), to_string(o.cache.v_type));
   return std::make_unique<Engine>(std::move(impl));
@@ -164,9 +167,11 @@ Result<StepReport> Engine::Impl::step(const StepScope& scope, const std::stop_to
   const detail::FpState fp_state;
   const int64_t start_ns = steady_ns();
   if (recorder) recorder->begin_step();
-  pieces.clear();
-  logit_rows.clear();
-  if (end_those_over(scope)) return StepReport{pieces, {}, {}, false};
+  output = scope.sessions ? &session_output : &submitted_output;
+  output->pieces.clear();
+  output->logit_rows.clear();
+  output->last_words.clear();
+  if (end_those_over(scope)) return StepReport{output->pieces, {}, {}, false};
   if (Status slid = slide(scope); !slid) return slid.error();
   StepPlan& plan = scheduler->plan(scope);
   if (plan.empty()) return StepReport{{}, {}, {}, true};
@@ -178,7 +183,7 @@ Result<StepReport> Engine::Impl::step(const StepScope& scope, const std::stop_to
   if (!logits) {  // nothing a caller can see has changed
     if (logits.error().code == ErrorCode::cancelled && !stop.stop_requested()) {
       { const cache::KvReservation given_back = std::move(*slots); }
-      if (end_those_over(scope)) return StepReport{pieces, {}, {}, false};
+      if (end_those_over(scope)) return StepReport{output->pieces, {}, {}, false};
       return StepReport{};  // for one that cancel() is about to end
     }
     return logits.error();
@@ -198,7 +203,7 @@ Result<StepReport> Engine::Impl::step(const StepScope& scope, const std::stop_to
   }
   settle(plan, *logits);
 
-  StepReport report{pieces, logit_rows, {}, false};
+  StepReport report{output->pieces, output->logit_rows, {}, false};
   for (const PlanEntry& entry : plan.entries)
     (entry.n_tokens == 1 ? report.stats.n_decode_tokens : report.stats.n_prefill_tokens) += entry.n_tokens;
   const int64_t end_ns = steady_ns();
@@ -251,8 +256,9 @@ void Engine::Impl::settle(const StepPlan& plan, const LogitsView& logits) {
     Sequence& sequence = scheduler->slot(entry.slot);
     sequence.n_computed += entry.n_tokens;
     if (entry.n_logit_rows > 0)
-      logit_rows.push_back({sequence.id, entry.first_pos + entry.n_tokens - entry.n_logit_rows, entry.n_logit_rows,
-                            logits.logits + entry.first_logit_row * logits.stride, static_cast<size_t>(logits.stride)});
+      output->logit_rows.push_back({sequence.id, entry.first_pos + entry.n_tokens - entry.n_logit_rows,
+                                    entry.n_logit_rows, logits.logits + entry.first_logit_row * logits.stride,
+                                    static_cast<size_t>(logits.stride)});
     if (entry.sample) advance(sequence, picks[i]);
   }
 }
@@ -285,29 +291,31 @@ void Engine::Impl::advance(Sequence& sequence, const sampler::Pick& pick) {
   add_piece(sequence, pick.token_id, pick.logprob, finish);
 }
 
-// What its views point to stays as it is until the sequence's next token.
+// What its views point to stays as it is until the sequence's next token, or the next such step if the sequence goes.
 void Engine::Impl::add_piece(Sequence& sequence, int32_t token_id, float logprob, FinishReason finish) {
+  const bool goes = finish != FinishReason::none && !sequence.request.keep;
+  if (goes) output->last_words.push_back({std::move(sequence.text), std::move(sequence.top_logprobs)});
+  const SequenceText& text = goes ? output->last_words.back().text : sequence.text;
   Piece piece;
   piece.sequence = sequence.id;
   piece.token_id = token_id;
   piece.logprob = logprob;
   piece.finish = finish;
-  piece.text = sequence.text.text();
+  piece.text = text.text();
   piece.usage = sequence.usage;
   if (token_id >= 0) {
     const std::span<const int32_t> ends = model->end_ids();
-    piece.bytes = sequence.text.bytes();
-    piece.top_logprobs = sequence.top_logprobs;
+    piece.bytes = text.bytes();
+    piece.top_logprobs = goes ? output->last_words.back().top_logprobs : sequence.top_logprobs;
     piece.is_special = model->parts().tokenizer && model->parts().tokenizer->is_special(token_id);
     piece.is_end = std::find(ends.begin(), ends.end(), token_id) != ends.end();
   }
-  pieces.push_back(piece);
+  output->pieces.push_back(piece);
   if (sequence.of_session) sequence.waiting = piece;
-  if (finish == FinishReason::none) return;
-  if (sequence.request.keep)
-    pause(sequence);
-  else
+  if (goes)
     end(sequence);
+  else if (finish != FinishReason::none)
+    pause(sequence);
 }
 
 bool Engine::Impl::over(const Sequence& sequence) const noexcept {
@@ -326,7 +334,7 @@ bool Engine::Impl::end_those_over(const StepScope& scope) {
     sequence.text.finish(sequence.ids, sequence.ids_begin);
     add_piece(sequence, -1, 0.0F, late ? FinishReason::deadline : FinishReason::cancelled);
   }
-  return !pieces.empty();
+  return !output->pieces.empty();
 }
 
 Result<std::unique_ptr<Engine>> Engine::open(const std::string& path, const EngineOptions& options,

@@ -51,8 +51,19 @@ struct Engine::Impl {
   // A step's results, sized at creation.
   std::vector<cache::KvGrowth> growths;
   std::vector<sampler::Pick> picks;
-  std::vector<Piece> pieces;
-  std::vector<LogitRows> logit_rows;
+  /// Of a sequence that is gone.
+  struct LastWords {
+    SequenceText text;
+    std::vector<TokenLogprob> top_logprobs;
+  };
+  /// What a step hands out. A host may still look at its own while sessions compute.
+  struct Output {
+    std::vector<Piece> pieces;
+    std::vector<LogitRows> logit_rows;
+    std::vector<LastWords> last_words;  ///< what the pieces of those that are gone point to
+  };
+  Output submitted_output, session_output;
+  Output* output = &submitted_output;  ///< the current step's
 
   Result<StepReport> step(const StepScope& scope, const std::stop_token& stop);
   Result<Admission> admit(const Request& request) const;
@@ -88,7 +99,8 @@ struct Engine::Impl {
   int growth_left(const Sequence& sequence) const;
   int most_growth(const Request& request, int n_tokens, int limit, int n_computed, int n_kept) const;
   Result<Admission> admission(const Request& request, SequenceId extended, int growth) const;
-  Status take_in(const Request& request, SequenceId extended, int growth) const;
+  /// n_slots: that it has at most, all in all.
+  Status take_in(const Request& request, SequenceId extended, int growth, int n_slots) const;
   /// What the next generation of a sequence takes memory for.
   struct Generation {
     SequenceText text;

@@ -2,6 +2,7 @@
 #include "engine/sequence_state.h"
 
 #include <limits>
+#include <optional>
 #include <string_view>
 
 #include "decant/detail/format.h"
@@ -14,7 +15,24 @@ namespace {
 
 using model::Json;
 
-constexpr int kVersion = 1;
+constexpr int kVersion = 2;  // 1 had neither salt nor priority: a text that had a salt must not be shared without it
+
+std::string to_hex(std::string_view bytes) {
+  std::string hex;
+  for (const char c : bytes) hex += detail::format("{:02x}", static_cast<unsigned char>(c));
+  return hex;
+}
+
+std::optional<std::string> from_hex(std::string_view hex) {
+  const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; };
+  std::string bytes;
+  if (hex.size() % 2 != 0) return std::nullopt;
+  for (size_t i = 0; i < hex.size(); i += 2) {
+    if (digit(hex[i]) < 0 || digit(hex[i + 1]) < 0) return std::nullopt;
+    bytes += static_cast<char>(digit(hex[i]) * 16 + digit(hex[i + 1]));
+  }
+  return bytes;
+}
 
 }  // namespace
 
@@ -25,12 +43,12 @@ std::string encode_sequence(const Sequence& sequence) {
   for (const int32_t id : sequence.ids) ids.append(ids.empty() ? "" : ",").append(std::to_string(id));
   return detail::format(
       R"({{"version":{},"ids":[{}],"ids_begin":{},"n_computed":{},"slid_to":{},"recent_window":{},"n_sinks":{},)"
-      R"("ignore_end":{},"share_prefix":{},"sampling":{{"temperature":{},"top_k":{},"top_p":{},"min_p":{},)"
+      R"("ignore_end":{},"share_prefix":{},"prefix_salt":"{}","prefix_priority":{},"sampling":{{"temperature":{},"top_k":{},"top_p":{},"min_p":{},)"
       R"("typical_p":{},"epsilon_cutoff":{},"eta_cutoff":{},"repetition_penalty":{},"no_repeat_ngram_size":{},)"
       R"("seed":{}}}}})",
       kVersion, ids, sequence.ids_begin, sequence.n_computed, sequence.slid_to, r.recent_window, r.n_sinks,
-      r.ignore_end, r.share_prefix, s.temperature, s.top_k, s.top_p, s.min_p, s.typical_p, s.epsilon_cutoff,
-      s.eta_cutoff, s.repetition_penalty, s.no_repeat_ngram_size, s.seed);
+      r.ignore_end, r.share_prefix, to_hex(r.prefix_salt), r.prefix_priority, s.temperature, s.top_k, s.top_p, s.min_p,
+      s.typical_p, s.epsilon_cutoff, s.eta_cutoff, s.repetition_penalty, s.no_repeat_ngram_size, s.seed);
 }
 
 Result<Sequence> decode_sequence(std::span<const std::byte> text, const std::string& path) {
@@ -59,6 +77,11 @@ Result<Sequence> decode_sequence(std::span<const std::byte> text, const std::str
   sequence.request.n_sinks = count("n_sinks");
   sequence.request.ignore_end = fields.boolean("ignore_end").value_or(false);
   sequence.request.share_prefix = fields.boolean("share_prefix").value_or(true);
+  const std::optional<std::string> salt = from_hex(fields.text("prefix_salt").value_or(""));
+  if (!salt) return bad("prefix_salt is not hexadecimal");
+  sequence.request.prefix_salt = *salt;
+  sequence.request.prefix_priority = as_count(fields, "prefix_priority", fields.integer("prefix_priority").value_or(0));
+  if (version < 2) sequence.request.share_prefix = false;
   if (!fields.status()) return fields.status().error();
 
   const Json* const ids = fields.find("ids");

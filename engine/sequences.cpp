@@ -121,20 +121,25 @@ Result<Admission> Engine::Impl::admission(const Request& request, SequenceId ext
   admission.needed_bytes = alone->needed_bytes;
   if (extended == 0 && request.recent_window > 0) admission.needed_bytes += cache->sink_bytes(request.n_sinks);
   admission.available_bytes = others->available_bytes - std::min(others->available_bytes, others->needed_bytes);
+  if (options.memory_limit_bytes == 0) admission.available_bytes = std::numeric_limits<size_t>::max();
   admission.fits =
       options.memory_limit_bytes == 0 || (together->fits && admission.needed_bytes <= admission.available_bytes);
   return admission;
 }
 
-Status Engine::Impl::take_in(const Request& request, SequenceId extended, int growth) const {
+Status Engine::Impl::take_in(const Request& request, SequenceId extended, int growth, int n_slots) const {
   if (options.memory_limit_bytes == 0) return {};
   const Result<Admission> found = admission(request, extended, growth);
   if (!found) return found.error();
   if (found->fits) return {};
   const size_t limit = options.cache.limit_bytes;
-  if (extended == 0 && found->needed_bytes > limit)
-    return Error{ErrorCode::over_limit, detail::format("needs up to {} bytes of cache; the memory limit leaves {}",
-                                                       found->needed_bytes, limit)};
+  const cache::KvGrowth alone{cache::KvCache::kNewSequence, n_slots};
+  const Result<cache::KvCache::Forecast> in_all = cache->forecast(std::span(&alone, 1), options.max_step_tokens);
+  if (!in_all) return in_all.error();
+  const size_t needed_bytes = std::max(found->needed_bytes, in_all->needed_bytes);
+  if (needed_bytes > limit)
+    return Error{ErrorCode::over_limit,
+                 detail::format("needs up to {} bytes of cache; the memory limit leaves {}", needed_bytes, limit)};
   return Error{ErrorCode::cache_full, detail::format("needs up to {} bytes of cache; {} of {} are not spoken for",
                                                      found->needed_bytes, found->available_bytes, limit)};
 }
@@ -151,7 +156,9 @@ Result<Admission> Engine::Impl::admit(const Request& request) const {
   if (Status valid = check_request(request); !valid) return valid.error();
   const auto n_prompt = static_cast<int>(request.prompt.size());
   const int limit = limit_of(request, n_prompt, request.max_new_tokens, options.n_ctx);
-  return admission(request, 0, most_growth(request, n_prompt, limit, 0, 0));
+  Result<Admission> found = admission(request, 0, most_growth(request, n_prompt, limit, 0, 0));
+  if (found && scheduler->free_slot() == nullptr) found->fits = false;
+  return found;
 }
 
 Engine::Impl::Generation Engine::Impl::prepare(const GenerationOptions& wanted, bool detokenize, int n_before) const {
@@ -185,8 +192,8 @@ Result<SequenceId> Engine::Impl::submit(Request&& request) {
   Sequence sequence;
   const auto n_prompt = static_cast<int>(request.prompt.size());
   sequence.limit = limit_of(request, n_prompt, request.max_new_tokens, options.n_ctx);
-  if (Status taken = take_in(request, 0, most_growth(request, n_prompt, sequence.limit, 0, 0)); !taken)
-    return taken.error();
+  const int growth = most_growth(request, n_prompt, sequence.limit, 0, 0);
+  if (Status taken = take_in(request, 0, growth, growth); !taken) return taken.error();
   sequence.ids = std::move(request.prompt);
   sequence.request = std::move(request);
   sequence.ids.reserve(static_cast<size_t>(std::min(sequence.limit, 2 * options.n_ctx)));
@@ -222,7 +229,7 @@ void Engine::Impl::end(Sequence& sequence) {
   publish(sequence);
   cache->release(sequence.cache);
   sequence.id = 0;
-  sequence.ids = {};  // its text stays: its last piece may be looked at until the next step
+  sequence.ids = {};
   sequence.of_session = false;
   sequence.session_cancel = nullptr;
   sequence.waiting.reset();
@@ -273,7 +280,8 @@ Result<SequenceId> Engine::Impl::fork(SequenceId id, const SamplingParams& sampl
   if (options.memory_limit_bytes != 0) {  // both grow by as much, and a shared end is copied
     const int growth = growth_left(copy);
     const int in_last_block = growth > 0 ? copy.n_computed % options.cache.block_tokens : 0;
-    if (Status taken = take_in(copy.request, 0, growth + in_last_block); !taken) return taken.error();
+    if (Status taken = take_in(copy.request, 0, growth + in_last_block, copy.n_computed + growth); !taken)
+      return taken.error();
   }
   Result<cache::SequenceIndex> place = cache->fork(copy.cache);
   if (!place) return place.error();
@@ -344,7 +352,7 @@ Status Engine::Impl::extend(SequenceId id, std::span<const int32_t> ids, const G
   const int limit = limit_of(sequence.request, static_cast<int>(n_tokens), max_new_tokens, options.n_ctx);
   const int kept = sequence.n_computed - (sequence.slid_to > 0 ? sequence.slid_to - sequence.request.n_sinks : 0);
   const int growth = most_growth(sequence.request, static_cast<int>(n_tokens), limit, sequence.n_computed, kept);
-  if (Status taken = take_in(sequence.request, id, growth); !taken) return taken;
+  if (Status taken = take_in(sequence.request, id, growth, kept + growth); !taken) return taken;
   // Half of it is forgotten when it is full, and penalties look at the last n_ctx tokens.
   const size_t n_ctx = static_cast<size_t>(options.n_ctx);
   const size_t room =

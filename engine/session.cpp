@@ -305,7 +305,15 @@ Result<Session> Engine::restore_session(const std::string& path) {
     Result<SequenceId> restored = impl_->restore(path);
     if (!restored) return restored.error();
     state->id = *restored;
-    state->sequence()->of_session = true;
+    Sequence& mine = *state->sequence();
+    mine.of_session = true;
+    try {
+      state->options = mine.request;
+    } catch (const std::bad_alloc&) {
+      impl_->end(mine);
+      state->id = 0;
+      throw;
+    }
     return Session(std::move(state));
   });
 }

@@ -289,6 +289,7 @@ Status Loader::run(Weights& weights, ThreadPool& pool) {
       options_.progress(std::min(in_tiles, weights.packed_bytes), weights.packed_bytes);
   });
   if (!outcome) return outcome;
+  if (options_.progress) options_.progress(weights.packed_bytes, weights.packed_bytes);
   if (!weights.head) weights.head = weights.token_embedding;
   weights.fingerprint = packed ? *description_.packed_fingerprint
                                : cache::checksum(std::as_bytes(std::span(checksums)), vectors_checksum_);

@@ -74,7 +74,8 @@ struct LogitRows {
   size_t row_stride = 0;
 };
 
-/// What one step did. Spans are valid until the next step, and until their sequence is changed.
+/// What one step did. Spans are valid until the next call of step(), and until their sequence is changed; logits until
+/// anybody computes: where sessions do so on other threads, they can't be read.
 struct StepReport {
   std::span<const Piece> pieces;
   std::span<const LogitRows> logits;
@@ -111,8 +112,8 @@ class DECANT_API Engine {
   /// A text from a file that Session::save() or save() wrote. Errors: as restore().
   Result<Session> restore_session(const std::string& path);
 
-  /// What a request would take, and whether submit() would take it; nothing changes. Without a memory limit everything
-  /// fits. A known prefix may spare some of it. Errors: what is wrong with the request itself, as submit().
+  /// What a request would take, and whether submit() would take it; nothing changes. Without a memory limit there is
+  /// room as long as fewer than max_sequences are alive. A known prefix may spare some of it. Errors: what is wrong with the request itself, as submit().
   Result<Admission> admit(const Request& request) const;
 
   /// Takes a sequence into the next steps; info() says how much of its prompt was known already. Errors:

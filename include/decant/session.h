@@ -36,7 +36,7 @@ class DECANT_API Session {
   /// goes on from what there is. Nothing is computed yet: errors are the stream's status(). Ends an earlier stream.
   /// What a stream has begun stays in the session, however it ends.
   ///
-  /// Errors: `invalid_argument` (empty text in an empty session, id outside the vocabulary, more tokens than the
+  /// Errors: `invalid_argument` (nothing to begin with, id outside the vocabulary, more tokens than the
   /// context has room for, an option outside its limits), `unsupported` (no tokenizer), `cache_full` (max_sequences are
   /// alive, or others hold the memory: wait), `over_limit` (never fits the memory limit), `out_of_memory`.
   Stream stream(std::string_view prompt, const GenerationOptions& options = {});

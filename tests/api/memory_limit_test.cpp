@@ -143,6 +143,7 @@ TEST_CASE("memory limit: an answer that goes on, a session and a restored text a
   const SequenceId id = must(engine->submit(request_of(100, 101)));
   const int before = session.n_tokens();
   CHECK(session.stream("", {.max_new_tokens = 200}).status().error().code == ErrorCode::cache_full);
+  CHECK(session.stream("", {.max_new_tokens = 350}).status().error().code == ErrorCode::over_limit);
   CHECK(session.n_tokens() == before);
   CHECK(code_of(engine->restore_session(folder.path("text.kv"))) == ErrorCode::cache_full);
   must(engine->cancel(id));

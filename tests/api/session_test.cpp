@@ -114,6 +114,31 @@ TEST_CASE("session: what is pulled in parts, forked, saved and cut goes on to th
   CHECK(engine->n_sequences() == 3);
 }
 
+TEST_CASE("session: a restored text is shared under its own salt, and with no other tenant") {
+  const TempDir folder;
+  const auto engine = engine_of();
+  SequenceOptions salted;
+  salted.prefix_salt = std::string("a tenant's \"salt\"\0\xFF", 21);
+  {
+    Session session = must(engine->session(salted));
+    must(session.generate(kPrompt, greedy(90)));
+    must(session.save(folder.path("text.kv")));
+  }
+  engine->forget_prefixes();
+  Session restored = must(engine->restore_session(folder.path("text.kv")));
+  must(restored.generate("", greedy(3)));
+  const std::vector<int32_t> ids = must(restored.ids());
+  const auto n_cached = [&](const SequenceOptions& options) {
+    Session session = must(engine->session(options));
+    return must(session.generate(ids, greedy(1))).usage.n_cached_tokens;
+  };
+  CHECK(n_cached({}) == 0);
+  CHECK(n_cached(salted) > 60);
+  must(restored.truncate(0));
+  must(restored.generate(kPrompt, greedy(90)));
+  CHECK(n_cached(salted) > 60);
+}
+
 TEST_CASE("session: a second prompt goes on from the first answer") {
   const auto engine = engine_of();
   Session session = must(engine->session());

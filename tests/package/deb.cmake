@@ -10,7 +10,7 @@ file(MAKE_DIRECTORY ${WORK}/root)
 need(CPACK cpack)
 run(${CPACK} -G DEB --config ${BUILD}/CPackConfig.cmake -B ${WORK} -D CPACK_OUTPUT_FILE_PREFIX=${WORK}/packages
   -D CPACK_DEBIAN_COMPRESSION_TYPE=gzip)
-foreach(package IN ITEMS libdecant${ABI} libdecant-dev decant-tools)
+foreach(package IN ITEMS libdecant${ABI} libdecant-dev decant-tools python3-decant)
   file(GLOB file ${WORK}/packages/${package}_${VERSION}-1_*.deb)
   if(NOT EXISTS "${file}")
     message(FATAL_ERROR "no package ${package} in ${WORK}/packages")

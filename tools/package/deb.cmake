@@ -3,6 +3,7 @@
 #   libdecant0.1   engine       the shared library; a soname has a package of its own, so that two of them can be there
 #   libdecant-dev  dev, cache   headers, static libraries, CMake and pkg-config files
 #   decant-tools   tools        the program and its model
+#   python3-decant python       the module
 set(DECANT_DEB_MAINTAINER "decant maintainers <maintainers@decant.invalid>" CACHE STRING "Who answers for the Debian packages")
 find_program(DECANT_DPKG_SHLIBDEPS dpkg-shlibdeps)  # of dpkg-dev
 mark_as_advanced(DECANT_DPKG_SHLIBDEPS)
@@ -16,7 +17,7 @@ set(CPACK_PACKAGE_CONTACT ${DECANT_DEB_MAINTAINER})
 set(CPACK_OUTPUT_FILE_PREFIX ${PROJECT_BINARY_DIR}/packages)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
-set(CPACK_COMPONENTS_ALL engine dev cache tools)
+set(CPACK_COMPONENTS_ALL engine dev cache tools python)
 set(CPACK_COMPONENTS_GROUPING ONE_PER_GROUP)
 set(CPACK_INSTALL_DEFAULT_DIRECTORY_PERMISSIONS
   OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
@@ -55,6 +56,12 @@ set(CPACK_DEBIAN_TOOLS_PACKAGE_NAME decant-tools)
 set(CPACK_DEBIAN_TOOLS_PACKAGE_SECTION science)
 describe(TOOLS "program"
   "This package has the program decant, which runs, measures and converts models," "and a small language model that tells stories.")
+
+set(CPACK_DEBIAN_PYTHON_PACKAGE_NAME python3-decant)
+set(CPACK_DEBIAN_PYTHON_PACKAGE_SECTION python)
+set(CPACK_DEBIAN_PYTHON_PACKAGE_ARCHITECTURE all)
+set(CPACK_DEBIAN_PYTHON_PACKAGE_DEPENDS "${library_package} (>= ${PROJECT_VERSION}), python3 (>= 3.11)")
+describe(PYTHON "Python module" "This package has the module decant, which needs nothing but Python's standard library.")
 
 foreach(component ENGINE TOOLS)
   if(DECANT_DPKG_SHLIBDEPS)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Install components: engine (the shared library), dev (headers, both libraries' link names, CMake, pkg-config), cache
-# (the cache alone, with its headers), tools (the program and its model; tools/CMakeLists.txt).
+# (the cache alone, with its headers), python (the module), tools (the program and its model; tools/CMakeLists.txt).
 set(config_dir ${CMAKE_INSTALL_LIBDIR}/cmake/decant)
 configure_package_config_file(decant-config.cmake.in ${CMAKE_CURRENT_BINARY_DIR}/decant-config.cmake
   INSTALL_DESTINATION ${config_dir} NO_SET_AND_CHECK_MACRO NO_CHECK_REQUIRED_COMPONENTS_MACRO)
@@ -37,4 +37,6 @@ file(RELATIVE_PATH up /${pkgconfig_dir} /)
 string(REGEX REPLACE "/$" "" up ${up})
 configure_file(decant.pc.in decant.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/decant.pc DESTINATION ${pkgconfig_dir} COMPONENT dev)
+# Where Debian's python3 looks, if the prefix is /usr; elsewhere it belongs into PYTHONPATH.
+install(FILES ${PROJECT_SOURCE_DIR}/tools/python/decant.py DESTINATION lib/python3/dist-packages COMPONENT python)
 install(FILES VERSIONING.md DESTINATION ${CMAKE_INSTALL_DOCDIR} COMPONENT dev)
