@@ -193,9 +193,9 @@ class DECANT_API Engine {
   CacheStats cache_stats() const noexcept;    ///< what the cache holds now
   MemoryStats memory_stats() const noexcept;  ///< who has the memory now
 
-  struct Impl;
-  explicit Engine(std::shared_ptr<Impl> impl) noexcept;  ///< for create()
-  Impl& impl() noexcept;                                 ///< for decant's own tests
+  struct DECANT_LOCAL Impl;
+  DECANT_LOCAL explicit Engine(std::shared_ptr<Impl> impl) noexcept;  ///< for create()
+  DECANT_LOCAL Impl& impl() noexcept;                                 ///< for decant's own tests
 
  private:
   std::shared_ptr<Impl> impl_;  ///< its sessions', too
