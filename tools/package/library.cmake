@@ -45,7 +45,7 @@ add_library(decant_static STATIC ${whole})
 set_source_files_properties(${whole} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
 set_target_properties(decant_static PROPERTIES OUTPUT_NAME decant EXPORT_NAME static LINKER_LANGUAGE CXX)
 target_link_libraries(decant_static INTERFACE
-  "$<BUILD_INTERFACE:${decant_dependencies}>" $<INSTALL_INTERFACE:decant::static_dependencies>)
+  "$<BUILD_INTERFACE:${decant_dependencies};stdc++;m>" $<INSTALL_INTERFACE:decant::static_dependencies>)
 
 foreach(library decant_shared decant_static)
   target_include_directories(${library} INTERFACE
