@@ -7,6 +7,14 @@
 
 namespace decant {
 
+namespace {
+
+/// Tokens before a generation that may still bear on its text: a character in pieces, a run of byte tokens. All of them
+/// would cost the first token of a long text's next turn milliseconds.
+constexpr size_t kContext = 256;
+
+}  // namespace
+
 SequenceText& SequenceText::operator=(const SequenceText& other) {
   tokenizer_ = other.tokenizer_;
   stop_strings_ = other.stop_strings_;
@@ -28,7 +36,8 @@ void SequenceText::begin(const Tokenizer* tokenizer, std::vector<std::string> st
 
 void SequenceText::make_stream(std::span<const int32_t> ids, int ids_begin) {
   const auto n_context = static_cast<size_t>(std::clamp<int64_t>(n_before_ - ids_begin, 0, std::ssize(ids)));
-  TextStream stream(*tokenizer_, ids.first(n_context), stop_strings_);
+  const size_t n_looked_at = std::min(n_context, kContext);
+  TextStream stream(*tokenizer_, ids.subspan(n_context - n_looked_at, n_looked_at), stop_strings_);
   for (const int32_t id : ids.subspan(n_context)) stream.push(id);
   stream_ = std::move(stream);
   staged_.reset();

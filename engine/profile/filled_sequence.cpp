@@ -55,6 +55,7 @@ Result<SequenceId> add_filled_sequence(Engine& engine, int depth) {
   request.ignore_end = true;
   request.keep = true;
   request.share_prefix = false;
+  request.detokenize = false;
   Result<SequenceId> id = engine.submit(std::move(request));
   if (!id) return id;
   Sequence& sequence = *impl.scheduler->find(*id);
