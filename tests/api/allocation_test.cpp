@@ -26,11 +26,8 @@ EngineOptions small_options() {
   return options;
 }
 
-GenerationOptions greedy(int n) {
-  GenerationOptions options;
-  options.sampling.temperature = 0.0F;
-  options.max_new_tokens = n;
-  options.ignore_end = true;
+GenerationOptions greedy_with_all(int n) {
+  GenerationOptions options = greedy(n);
   options.stop_strings = {"a string that is longer than what fits into a string object", "another"};
   options.top_logprobs = 3;
   return options;
@@ -108,7 +105,7 @@ TEST_CASE("allocations: submit, fork, extend, truncate, save and restore change 
   const auto model = open_model(fixture("models/llama-gqa"));
   const auto engine = must(Engine::create(model, small_options()));
   Request request;
-  static_cast<GenerationOptions&>(request) = greedy(12);
+  static_cast<GenerationOptions&>(request) = greedy_with_all(12);
   request.prompt_text = "Once upon a time there was a text that had a few more tokens than a block";
   request.prefix_salt = "a salt that is longer than what fits into a string object";
   request.keep = true;
@@ -123,7 +120,7 @@ TEST_CASE("allocations: submit, fork, extend, truncate, save and restore change 
     };
   };
   const std::string path = folder.path("text.kv");
-  const GenerationOptions longer = greedy(40);
+  const GenerationOptions longer = greedy_with_all(40);
   const auto submit = [&]() -> Result<SequenceId> {
     try {
       return engine->submit(request);
@@ -155,13 +152,13 @@ TEST_CASE("allocations: a step that fails may be tried again, and gives what it 
   {
     const auto engine = must(Engine::create(model, small_options()));
     Session session = must(engine->session());
-    const Completion whole = must(session.generate(prompt, greedy(60)));
+    const Completion whole = must(session.generate(prompt, greedy_with_all(60)));
     expected = whole.ids;
     expected_text = whole.text;
   }
   const auto engine = must(Engine::create(model, small_options()));
   Request request;
-  static_cast<GenerationOptions&>(request) = greedy(60);
+  static_cast<GenerationOptions&>(request) = greedy_with_all(60);
   request.prompt = prompt;
   request.keep = true;
   const SequenceId id = must(engine->submit(request));
@@ -200,7 +197,7 @@ TEST_CASE("allocations: a session's calls fail one by one, and the session goes 
   const auto model = open_model(fixture("models/llama-gqa"));
   const auto engine = must(Engine::create(model, small_options()));
   const std::string prompt = "Once upon a time there was a text";
-  const Completion whole = must(must(engine->session()).generate(prompt, greedy(30)));
+  const Completion whole = must(must(engine->session()).generate(prompt, greedy_with_all(30)));
   const int64_t live = n_live_allocations();
   {
     CHECK(each_allocation_fails([&] { return engine->session(); }) > 0);
@@ -211,7 +208,7 @@ TEST_CASE("allocations: a session's calls fail one by one, and the session goes 
     // Each try begins or goes on with a stream, pulls what comes, and stops where memory does.
     for (int64_t n = 0; ids.size() < whole.ids.size() && n < 2000; ++n) {
       const int n_tokens = session.n_tokens();
-      const GenerationOptions left = greedy(30 - static_cast<int>(ids.size()));
+      const GenerationOptions left = greedy_with_all(30 - static_cast<int>(ids.size()));
       const std::string_view text = n_tokens == 0 ? std::string_view(prompt) : std::string_view();
       const FailingNew failing(n % 60);
       Stream stream = session.stream(text, left);

@@ -44,14 +44,6 @@ EngineOptions engine_options(bool windows) {
   return options;
 }
 
-GenerationOptions greedy(int n) {
-  GenerationOptions options;
-  options.sampling.temperature = 0.0F;
-  options.max_new_tokens = n;
-  options.ignore_end = true;
-  return options;
-}
-
 const Sequence* only_sequence(Engine& engine) {
   for (int i = 0; i < 2; ++i)
     if (const Sequence& sequence = engine.impl().scheduler->slot(i); sequence.id != 0) return &sequence;

@@ -28,14 +28,6 @@ std::unique_ptr<Engine> engine_of(std::shared_ptr<const Model> model = bundled()
   return must(Engine::create(std::move(model), options));
 }
 
-GenerationOptions greedy(int n) {
-  GenerationOptions options;
-  options.sampling.temperature = 0.0F;
-  options.max_new_tokens = n;
-  options.ignore_end = true;
-  return options;
-}
-
 std::vector<int32_t> pulled(Stream stream, int at_most = 1 << 20) {
   std::vector<int32_t> ids;
   while (static_cast<int>(ids.size()) < at_most) {

@@ -30,6 +30,14 @@ std::shared_ptr<const Model> open_model(const std::string& path, Numerics numeri
   return must(Model::open(path, options));
 }
 
+GenerationOptions greedy(int n) {
+  GenerationOptions options;
+  options.sampling.temperature = 0.0F;
+  options.max_new_tokens = n;
+  options.ignore_end = true;
+  return options;
+}
+
 EngineOptions logits_options(int n_tokens) {
   EngineOptions options;
   options.n_threads = 1;

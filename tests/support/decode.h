@@ -25,6 +25,9 @@ std::vector<int32_t> random_ids(int n, int vocab_size, uint32_t seed);
 
 std::shared_ptr<const Model> open_model(const std::string& path, Numerics numerics = Numerics::exact);
 
+/// Greedy, past any end id, n tokens.
+GenerationOptions greedy(int n);
+
 /// Options for tests of logits: an f32 cache, room for the logits of every position.
 EngineOptions logits_options(int n_tokens);
 
