@@ -662,7 +662,8 @@ DECANT_API decant_status decant_session_truncate(decant_session* session, int32_
 /// Writes text and cache to a file: restored, it goes on to the tokens that would have come. Ends a stream. Errors:
 /// `io`, `out_of_memory`, `invalid_argument` (an empty session).
 DECANT_API decant_status decant_session_save(decant_session* session, const char* path, decant_error* error);
-/// Ends the stream that is going on, or the wait for its first piece, within a layer, from any thread. Nothing happens
+/// Ends the stream that is going on, or the wait for its first piece, within a layer or, where others share the step,
+/// at its end. From any thread. Nothing happens
 /// where none is going on, and for NULL.
 DECANT_API void decant_session_cancel(decant_session* session);
 /// Tokens delivered so far, prompts included; 0 for NULL.

@@ -1409,7 +1409,8 @@ class Session(_Closable):
         self._use.call(self._handle, "decant_session_save", _path(path), read=lambda: None)
 
     def cancel(self) -> None:
-        """Ends the stream that is going on, within a layer. From any thread; nothing happens where none is."""
+        """Ends the stream that is going on, within a layer, or with the step that others share. From any thread;
+        nothing happens where none is."""
         handle = self._handle
         handle.library.plain("decant_session_cancel", handle.pointer)
 
