@@ -115,7 +115,7 @@ Result<std::shared_ptr<const Model>> Model::open(const std::string& path, const 
   try {
     return open_model(path, options);
   } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::out_of_memory, "no memory to open " + path};
+    return Error{ErrorCode::out_of_memory, "out of memory"};  // short enough to need none
   }
 }
 

@@ -161,7 +161,7 @@ Status pack_model(const std::string& path, const std::string& packed_path, const
   try {
     return Packer(path, packed_path, options).run();
   } catch (const std::bad_alloc&) {
-    return Error{ErrorCode::out_of_memory, "no memory to pack " + path};
+    return Error{ErrorCode::out_of_memory, "out of memory"};
   }
 }
 

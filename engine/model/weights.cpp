@@ -264,18 +264,18 @@ Status Loader::run(Weights& weights, ThreadPool& pool) {
     const Slice& slice = slices[i];
     Scratch& mine = scratch[static_cast<size_t>(thread)];
     Status done;
-    if (options_.stop.stop_requested() ||
-        (options_.deadline && std::chrono::steady_clock::now() >= *options_.deadline)) {
-      done = Error{ErrorCode::cancelled, "loading was cancelled"};
-    } else if (packed) {
-      done = read_tiles(slice);
-    } else {
-      try {
+    try {
+      if (options_.stop.stop_requested() ||
+          (options_.deadline && std::chrono::steady_clock::now() >= *options_.deadline)) {
+        done = Error{ErrorCode::cancelled, "loading was cancelled"};
+      } else if (packed) {
+        done = read_tiles(slice);
+      } else {
         done = pack(slice, mine.file_bytes, mine.floats, mine.row_bytes);
-      } catch (const std::bad_alloc&) {
-        done = Error{ErrorCode::out_of_memory, "no memory for a slice of the weights"};
+        checksums[i] = cache::checksum(mine.file_bytes);
       }
-      checksums[i] = cache::checksum(mine.file_bytes);
+    } catch (const std::bad_alloc&) {
+      done = Error{ErrorCode::out_of_memory, "out of memory"};  // short enough to need none
     }
     if (!done) {
       const std::lock_guard lock(mutex);

@@ -100,6 +100,38 @@ TEST_CASE("allocations: opening a model and making an engine") {
   }
 }
 
+TEST_CASE("allocations: where all of them fail from some on, loading and all that follows is refused, too") {
+  const std::string path = fixture("gguf/llama-gqa-q4_0.gguf");
+  ModelOptions options;
+  options.n_threads = 2;
+  const GenerationOptions wanted = greedy_with_all(6);
+  const std::vector<int32_t> prompt = {5, 6, 7, 8};
+  int64_t n_calls = n_allocations();
+  const auto run = [&]() -> Status {
+    Result<std::shared_ptr<const Model>> model = Model::open(path, options);
+    if (!model) return std::move(model).error();
+    Result<std::unique_ptr<Engine>> engine = Engine::create(std::move(*model), small_options());
+    if (!engine) return std::move(engine).error();
+    Result<Session> session = (*engine)->session();
+    if (!session) return std::move(session).error();
+    Result<Completion> completion = session->generate(prompt, wanted);
+    if (!completion) return std::move(completion).error();
+    return {};
+  };
+  must(run());
+  n_calls = n_allocations() - n_calls;
+  const int64_t live = n_live_allocations();
+  for (int64_t n = 0; n < n_calls; ++n) {
+    Status done;
+    {
+      const FailingNew failing(n, /*all_after=*/true);
+      done = run();
+    }
+    if (!done) CHECK(done.error().code == ErrorCode::out_of_memory);
+  }
+  CHECK(n_live_allocations() == live);
+}
+
 TEST_CASE("allocations: submit, fork, extend, truncate, save and restore change nothing when they fail") {
   const TempDir folder;
   const auto model = open_model(fixture("models/llama-gqa"));

@@ -12,6 +12,7 @@ namespace {
 constexpr int64_t kNever = -1;
 std::atomic<int64_t> n_until_failure{kNever};
 std::atomic<bool> has_failed{false};
+std::atomic<bool> all_after_fail{false};
 std::atomic<int64_t> n_calls{0};
 std::atomic<int64_t> n_live{0};
 std::atomic<int64_t> n_live_bytes{0};
@@ -21,7 +22,7 @@ void* allocate(size_t size, size_t alignment) noexcept {
   n_calls.fetch_add(1, std::memory_order_relaxed);
   // A thread that loses the race sees the count that the winner left, so that each number is used once.
   int64_t n = n_until_failure.load();
-  while (n >= 0 && !n_until_failure.compare_exchange_weak(n, n - 1)) continue;
+  while (n >= 0 && !(n == 0 && all_after_fail) && !n_until_failure.compare_exchange_weak(n, n - 1)) continue;
   if (n == 0) {
     has_failed = true;
     return nullptr;
@@ -57,8 +58,9 @@ size_t bytes(std::align_val_t alignment) { return static_cast<size_t>(alignment)
 
 namespace decant::test {
 
-FailingNew::FailingNew(int64_t n) noexcept {
+FailingNew::FailingNew(int64_t n, bool all_after) noexcept {
   has_failed = false;
+  all_after_fail = all_after;
   n_until_failure = n;
 }
 FailingNew::~FailingNew() { n_until_failure = kNever; }

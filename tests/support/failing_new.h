@@ -6,7 +6,7 @@
 namespace decant::test {
 
 /// While it lives, one allocation of the program fails: the n-th call of operator new, by any thread, counted from 0.
-/// It throws std::bad_alloc; those after it succeed again. One at a time. Link failing_new.cpp into a program of its
+/// It throws std::bad_alloc; those after it succeed again, or with `all_after` fail, too. One at a time. Link failing_new.cpp into a program of its
 /// own, since it replaces operator new:
 ///
 ///   for (int64_t n = 0;; ++n) {
@@ -17,7 +17,7 @@ namespace decant::test {
 ///   }
 class FailingNew {
  public:
-  explicit FailingNew(int64_t n) noexcept;
+  explicit FailingNew(int64_t n, bool all_after = false) noexcept;
   FailingNew(const FailingNew&) = delete;
   FailingNew& operator=(const FailingNew&) = delete;
   ~FailingNew();
