@@ -20,8 +20,9 @@ run_tests() {
 }
 
 lock_build
+ensure_packages
+ensure_test_packages || true  # before anything is configured: some tests are only there with what they use
 build release
-ensure_test_packages || true
 unlock_build
 run_tests release "$@"
 

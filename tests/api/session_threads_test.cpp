@@ -115,6 +115,43 @@ TEST_CASE("session: two engines with different models, each from several threads
   CHECK(texts_b == expected_b);
 }
 
+TEST_CASE("session: what step() returns stays as it is while sessions compute on other threads") {
+  const auto model = open_model(fixture("models/llama-gqa"));
+  const auto engine = must(Engine::create(model, engine_options(1)));
+  std::atomic<bool> done = false;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 2; ++t)
+    threads.emplace_back([&, t] {
+      for (int i = t; !done; i += 2) {
+        Session session = *engine->session();
+        static_cast<void>(session.generate(prompt_of(*model, i % 20), options_of(i)));
+      }
+    });
+  Request request;
+  static_cast<GenerationOptions&>(request) = options_of(0);
+  request.prompt = prompt_of(*model, 3);
+  request.top_logprobs = 3;
+  request.max_new_tokens = 12;
+  const auto text_of = [&] {
+    std::string text;
+    must(engine->submit(request));
+    for (bool ended = false; !ended;)
+      for (const Piece& piece : must(engine->step()).pieces) {
+        std::this_thread::yield();  // the sessions go on, and take the place of one that has ended
+        text += piece.text;
+        text += piece.bytes;
+        for (const TokenLogprob& likely : piece.top_logprobs) text += std::to_string(likely.token_id);
+        ended = piece.finish != FinishReason::none;
+      }
+    return text;
+  };
+  const std::string expected = text_of();
+  CHECK_FALSE(expected.empty());
+  for (int i = 0; i < 10; ++i) CHECK(text_of() == expected);
+  done = true;
+  for (std::thread& thread : threads) thread.join();
+}
+
 TEST_CASE("session: forks, cuts, stops and reports from other threads disturb nobody") {
   const auto model = open_model(fixture("models/llama-gqa"));
   const auto engine = must(Engine::create(model, engine_options(2)));
