@@ -122,7 +122,12 @@ void Session::State::take() {
 
 Session::Session(std::shared_ptr<State> state) noexcept : state_(std::move(state)) {}
 Session::Session(Session&&) noexcept = default;
-Session& Session::operator=(Session&&) noexcept = default;
+
+Session& Session::operator=(Session&& other) noexcept {
+  Session old(std::move(*this));  // whose stream ends
+  state_ = std::move(other.state_);
+  return *this;
+}
 
 Session::~Session() {
   if (!state_) return;

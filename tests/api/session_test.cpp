@@ -275,6 +275,11 @@ TEST_CASE("session: one turn at a time: a new stream ends the old one") {
   Stream orphan = session.stream("", greedy(5));
   { const Session gone = std::move(session); }
   CHECK(orphan.next() == nullptr);
+  Session replaced = must(engine->session());
+  Stream another = replaced.stream(kPrompt, greedy(5));
+  REQUIRE(another.next() != nullptr);
+  replaced = must(engine->session());
+  CHECK(another.next() == nullptr);
 }
 
 TEST_CASE("session: mistakes are errors with a message, and change nothing") {
