@@ -3,7 +3,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
-#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -67,10 +66,13 @@ std::vector<fs::path> files_in(const fs::path& folder, const std::string& extens
 
 /// Targets of a page's links to files, without their anchors.
 std::vector<std::string> links_of(const fs::path& path) {
-  static const std::regex kLink(R"(\]\(([^)#:]+)(#[^)]*)?\))");
   const std::string page = read_page(path).prose;
   std::vector<std::string> links;
-  for (std::sregex_iterator it(page.begin(), page.end(), kLink), end; it != end; ++it) links.push_back((*it)[1]);
+  for (size_t at = page.find("]("); at != std::string::npos; at = page.find("](", at + 1)) {
+    const size_t begin = at + 2, end = page.find_first_of(")#", begin);
+    const std::string link = page.substr(begin, end - begin);
+    if (!link.empty() && link.find(':') == std::string::npos) links.push_back(link);
+  }
   return links;
 }
 
