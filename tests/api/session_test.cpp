@@ -16,6 +16,8 @@ namespace decant::test {
 
 namespace {
 
+using namespace std::string_literals;
+
 const std::string kPrompt = "Once upon a time";
 
 std::shared_ptr<const Model> bundled() {
@@ -110,7 +112,7 @@ TEST_CASE("session: a restored text is shared under its own salt, and with no ot
   const TempDir folder;
   const auto engine = engine_of();
   SequenceOptions salted;
-  salted.prefix_salt = std::string("a tenant's \"salt\"\0\xFF", 21);
+  salted.prefix_salt = "a tenant's \"salt\"\0\xFF"s;
   {
     Session session = must(engine->session(salted));
     must(session.generate(kPrompt, greedy(90)));
