@@ -62,11 +62,11 @@ Status limit_cache(EngineOptions& options, const MemoryStats& memory, const mode
   size_t block_bytes = 0;
   for (const cache::GroupLayout& group : layout->groups) block_bytes += group.block_bytes;
   const size_t beside = kBytesBesideBlock + kBytesBesideToken * static_cast<size_t>(options.cache.block_tokens);
-  const size_t taken = memory.total_bytes() + kEmptyCacheBytes;
-  if (taken >= options.memory_limit_bytes)
+  const size_t taken = memory.total_bytes() + kEmptyCacheBytes, least = taken + block_bytes + beside;
+  if (options.memory_limit_bytes < least)
     return Error{ErrorCode::over_limit,
-                 detail::format("memory_limit_bytes is {}; weights, tokenizer and buffers take {} before any cache",
-                                options.memory_limit_bytes, taken)};
+                 detail::format("memory_limit_bytes is {}; weights, tokenizer, buffers and the least cache take {}",
+                                options.memory_limit_bytes, least)};
   const size_t left = (options.memory_limit_bytes - taken) / (block_bytes + beside) * block_bytes;
   if (options.cache.limit_bytes == 0 || options.cache.limit_bytes > left) options.cache.limit_bytes = left;
   return {};
@@ -100,10 +100,7 @@ Result<std::unique_ptr<Engine>> create_engine(std::shared_ptr<const Model>&& mod
   if (Status limited = limit_cache(o, impl->memory(), config); !limited) return limited.error();
   Result<std::unique_ptr<cache::KvCache>> cache =
       cache::KvCache::create(cache_shape(config), o.cache, o.max_sequences, o.n_ctx, impl->isa);
-  if (!cache) {
-    const bool for_lack_of_room = cache.error().code == ErrorCode::invalid_argument && o.memory_limit_bytes != 0;
-    return for_lack_of_room ? Error{ErrorCode::over_limit, cache.error().message} : cache.error();
-  }
+  if (!cache) return cache.error();
   impl->cache = std::move(*cache);
 
   if (o.on_step) {

@@ -151,6 +151,20 @@ TEST_CASE("memory limit: an answer that goes on, a session and a restored text a
   CHECK(must(session.generate("", {.max_new_tokens = 100, .ignore_end = true})).ids.size() == 100);
 }
 
+TEST_CASE("memory limit: room for less than a block of cache is refused, and never taken for no limit") {
+  const auto model = bundled();
+  const size_t bare = bare_bytes(model, limited(0)) + (size_t{64} << 10);
+  for (const size_t left : {size_t{0}, size_t{1}, size_t{4096}, size_t{256} << 10}) {
+    CAPTURE(left);
+    const auto engine = Engine::create(model, limited(bare + left));
+    REQUIRE(code_of(engine) == ErrorCode::over_limit);
+    CHECK(engine.error().message.find(std::to_string(bare + left)) != std::string::npos);
+  }
+  EngineOptions wrong = limited(bare + (size_t{8} << 20));
+  wrong.cache.rollback_tokens = -1;
+  CHECK(code_of(Engine::create(model, wrong)) == ErrorCode::invalid_argument);
+}
+
 TEST_CASE("memory limit: an engine that has no room for itself is refused with both numbers") {
   for (const size_t limit : {size_t{1}, size_t{20} << 20, size_t{25} << 20}) {
     const auto engine = Engine::open(DECANT_BUNDLED_MODEL, limited(limit));
