@@ -150,8 +150,9 @@ class Engine::Impl::PlanStop final : public StopCondition {
 
   bool requested() const noexcept override {
     return caller_.stop_requested() ||
-           std::all_of(plan_.entries.begin(), plan_.entries.end(),
-                       [&](const PlanEntry& entry) { return impl_.over(impl_.scheduler->slot(entry.slot)); });
+           std::all_of(plan_.entries.begin(), plan_.entries.end(), [&](const PlanEntry& entry) {
+             return impl_.over(impl_.scheduler->slot(entry.slot)) != FinishReason::none;
+           });
   }
 
  private:
@@ -260,10 +261,13 @@ void Engine::Impl::settle(const StepPlan& plan, const LogitsView& logits) {
   }
 }
 
-FinishReason Engine::Impl::finish_after(const Sequence& sequence, int32_t token_id) const {
+bool Engine::Impl::is_end(int32_t token_id) const noexcept {
   const std::span<const int32_t> ends = model->end_ids();
-  if (!sequence.request.ignore_end && std::find(ends.begin(), ends.end(), token_id) != ends.end())
-    return FinishReason::stop;
+  return std::find(ends.begin(), ends.end(), token_id) != ends.end();
+}
+
+FinishReason Engine::Impl::finish_after(const Sequence& sequence, int32_t token_id) const {
+  if (!sequence.request.ignore_end && is_end(token_id)) return FinishReason::stop;
   return sequence.n_tokens() + 1 >= sequence.limit ? FinishReason::length : FinishReason::none;
 }
 
@@ -301,11 +305,10 @@ void Engine::Impl::add_piece(Sequence& sequence, int32_t token_id, float logprob
   piece.text = text.text();
   piece.usage = sequence.usage;
   if (token_id >= 0) {
-    const std::span<const int32_t> ends = model->end_ids();
     piece.bytes = text.bytes();
     piece.top_logprobs = goes ? output->last_words.back().top_logprobs : sequence.top_logprobs;
     piece.is_special = model->parts().tokenizer && model->parts().tokenizer->is_special(token_id);
-    piece.is_end = std::find(ends.begin(), ends.end(), token_id) != ends.end();
+    piece.is_end = is_end(token_id);
   }
   output->pieces.push_back(piece);
   if (sequence.of_session) sequence.waiting = piece;
@@ -315,21 +318,23 @@ void Engine::Impl::add_piece(Sequence& sequence, int32_t token_id, float logprob
     pause(sequence);
 }
 
-bool Engine::Impl::over(const Sequence& sequence) const noexcept {
+FinishReason Engine::Impl::over(const Sequence& sequence) const noexcept {
   const GenerationOptions& o = sequence.request;
-  return o.stop.stop_requested() || (sequence.session_cancel != nullptr && sequence.session_cancel->load()) ||
-         sequence.id == to_cancel.load() || (o.deadline && std::chrono::steady_clock::now() >= *o.deadline);
+  if (o.stop.stop_requested() || sequence.id == to_cancel.load() ||
+      (sequence.session_cancel != nullptr && sequence.session_cancel->load()))
+    return FinishReason::cancelled;
+  return o.deadline && std::chrono::steady_clock::now() >= *o.deadline ? FinishReason::deadline : FinishReason::none;
 }
 
 // Their tokens stay; what was computed in a step that ended early is computed again if they go on.
 bool Engine::Impl::end_those_over(const StepScope& scope) {
   for (int i = 0; i < options.max_sequences; ++i) {
     Sequence& sequence = scheduler->slot(i);
-    if (!scope.has(sequence) || sequence.id == to_cancel.load() || !over(sequence)) continue;
-    const bool late = !sequence.request.stop.stop_requested() &&
-                      (sequence.session_cancel == nullptr || !sequence.session_cancel->load());
+    if (!scope.has(sequence) || sequence.id == to_cancel.load()) continue;  // cancel() itself ends the latter
+    const FinishReason why = over(sequence);
+    if (why == FinishReason::none) continue;
     sequence.text.finish(sequence.ids, sequence.ids_begin);
-    add_piece(sequence, -1, 0.0F, late ? FinishReason::deadline : FinishReason::cancelled);
+    add_piece(sequence, -1, 0.0F, why);
   }
   return !output->pieces.empty();
 }
@@ -352,7 +357,7 @@ Result<std::unique_ptr<Engine>> Engine::create(std::shared_ptr<const Model> mode
 }
 
 Result<Admission> Engine::admit(const Request& request) const {
-  return entered(*impl_, [&] { return impl_->admit(request); });
+  return entered(*impl_, [&] { return impl_->admit(Request(request)); });
 }
 
 Result<SequenceId> Engine::submit(Request request) {

@@ -66,7 +66,7 @@ struct Engine::Impl {
   Output* output = &submitted_output;  ///< the current step's
 
   Result<StepReport> step(const StepScope& scope, const std::stop_token& stop);
-  Result<Admission> admit(const Request& request) const;
+  Result<Admission> admit(Request&& request) const;
   Result<SequenceId> submit(Request&& request);
   Status cancel(SequenceId id);
   /// Ends a sequence: its blocks are free, or become known to others.
@@ -86,21 +86,23 @@ struct Engine::Impl {
   Result<std::vector<int32_t>> encode(std::string_view text, bool first) const;
   /// A generation ends between two tokens: what was computed of it becomes known to others.
   void pause(Sequence& sequence);
-  /// Whether it was told to stop, or is late.
-  bool over(const Sequence& sequence) const noexcept;
+  /// cancelled if it was told to stop, deadline if it is late, none otherwise.
+  FinishReason over(const Sequence& sequence) const noexcept;
   MemoryStats memory() const noexcept;
 
  private:
   class PlanStop;
+  Status encode_prompt(Request& request) const;
   Status check_ids(std::span<const int32_t> ids) const;
   Status check_options(const GenerationOptions& options, bool detokenize) const;
   Status check_window(const Request& request) const;
   Status check_request(const Request& request) const;
   int growth_left(const Sequence& sequence) const;
   int most_growth(const Request& request, int n_tokens, int limit, int n_computed, int n_kept) const;
-  Result<Admission> admission(const Request& request, SequenceId extended, int growth) const;
+  /// extended: the one that goes on; null for one more.
+  Result<Admission> admission(const Request& request, const Sequence* extended, int growth) const;
   /// n_slots: that it has at most, all in all.
-  Status take_in(const Request& request, SequenceId extended, int growth, int n_slots) const;
+  Status take_in(const Request& request, const Sequence* extended, int growth, int n_slots) const;
   /// What the next generation of a sequence takes memory for.
   struct Generation {
     SequenceText text;
@@ -115,6 +117,7 @@ struct Engine::Impl {
   Status slide(const StepScope& scope);
   Result<cache::KvReservation> reserve(StepPlan& plan);
   Status pick(const StepPlan& plan, const LogitsView& logits);
+  bool is_end(int32_t token_id) const noexcept;
   FinishReason finish_after(const Sequence& sequence, int32_t token_id) const;
   void settle(const StepPlan& plan, const LogitsView& logits);
   void advance(Sequence& sequence, const sampler::Pick& pick);

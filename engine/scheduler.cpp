@@ -86,7 +86,7 @@ void Scheduler::append(int index, int n_tokens) noexcept {
   entry.sample = n_tokens == sequence.n_pending();
   entry.n_logit_rows = sequence.request.all_logits ? n_tokens : (entry.sample ? 1 : 0);
   entry.first_logit_row = plan_.n_logit_rows;
-  entry.first_slot = sequence.slid_to > 0 ? sequence.slid_to - sequence.request.n_sinks : 0;
+  entry.first_slot = sequence.first_slot();
   entry.n_sinks = sequence.endless() ? sequence.request.n_sinks : 0;
   plan_.n_logit_rows += entry.n_logit_rows;
   const auto first = sequence.ids.begin() + (sequence.n_computed - sequence.ids_begin);

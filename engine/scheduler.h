@@ -46,6 +46,9 @@ struct Sequence {
   bool endless() const { return request.recent_window > 0; }
   int n_tokens() const { return ids_begin + static_cast<int>(ids.size()); }
   int n_pending() const { return n_tokens() - n_computed; }
+  /// Slots before it are forgotten.
+  int first_slot() const { return slid_to > 0 ? slid_to - request.n_sinks : 0; }
+  int n_kept() const { return n_computed - first_slot(); }
   /// Where the window of a query at pos starts, the sinks before it.
   int window_start(int pos) const {
     const int beyond = pos + 1 - request.recent_window;

@@ -17,8 +17,6 @@ namespace {
 
 constexpr int kEndless = std::numeric_limits<int>::max() - (1 << 20);  // positions are ints
 
-constexpr int kMaxTopLogprobs = 20;
-
 /// Tokens at which a sequence of n_tokens ends that may grow by max_new_tokens.
 int limit_of(const Request& request, int n_tokens, int max_new_tokens, int n_ctx) {
   const int most = request.recent_window > 0 ? kEndless : n_ctx;
@@ -85,6 +83,14 @@ Result<std::vector<int32_t>> Engine::Impl::encode(std::string_view text, bool fi
   return model->parts().tokenizer->encode(text, {.add_special = first});
 }
 
+Status Engine::Impl::encode_prompt(Request& request) const {
+  if (!request.prompt.empty() || request.prompt_text.empty()) return {};
+  Result<std::vector<int32_t>> ids = encode(request.prompt_text, /*first=*/true);
+  if (!ids) return ids.error();
+  request.prompt = std::move(*ids);
+  return {};
+}
+
 // Slots that a sequence with n_kept of them, n_computed positions on, takes beside those until it has n_tokens or, if
 // it goes on, its limit. The last token of all is never computed.
 int Engine::Impl::most_growth(const Request& request, int n_tokens, int limit, int n_computed, int n_kept) const {
@@ -96,22 +102,20 @@ int Engine::Impl::most_growth(const Request& request, int n_tokens, int limit, i
 
 int Engine::Impl::growth_left(const Sequence& sequence) const {
   if (sequence.id == 0 || sequence.paused) return 0;
-  const int kept = sequence.n_computed - (sequence.slid_to > 0 ? sequence.slid_to - sequence.request.n_sinks : 0);
-  return most_growth(sequence.request, sequence.n_tokens(), sequence.limit, sequence.n_computed, kept);
+  return most_growth(sequence.request, sequence.n_tokens(), sequence.limit, sequence.n_computed, sequence.n_kept());
 }
 
 // What one more, or one of them that goes on, takes beside what all others may still take.
-Result<Admission> Engine::Impl::admission(const Request& request, SequenceId extended, int growth) const {
+Result<Admission> Engine::Impl::admission(const Request& request, const Sequence* extended, int growth) const {
   std::vector<cache::KvGrowth> all;
-  for (int i = 0; i < options.max_sequences; ++i)
-    if (const Sequence& sequence = scheduler->slot(i); sequence.id != extended && growth_left(sequence) > 0)
-      all.push_back({sequence.cache, growth_left(sequence)});
+  for (int i = 0; i < options.max_sequences; ++i) {
+    const Sequence& sequence = scheduler->slot(i);
+    const int left = &sequence == extended ? 0 : growth_left(sequence);
+    if (left > 0) all.push_back({sequence.cache, left});
+  }
   const Result<cache::KvCache::Forecast> others = cache->forecast(all, options.max_step_tokens);
   if (!others) return others.error();
-  cache::SequenceIndex place = cache::KvCache::kNewSequence;
-  for (int i = 0; i < options.max_sequences; ++i)
-    if (extended != 0 && scheduler->slot(i).id == extended) place = scheduler->slot(i).cache;
-  const cache::KvGrowth own{place, growth};
+  const cache::KvGrowth own{extended != nullptr ? extended->cache : cache::KvCache::kNewSequence, growth};
   const Result<cache::KvCache::Forecast> alone = cache->forecast(std::span(&own, 1), options.max_step_tokens);
   if (!alone) return alone.error();
   all.push_back(own);
@@ -119,7 +123,7 @@ Result<Admission> Engine::Impl::admission(const Request& request, SequenceId ext
   if (!together) return together.error();
   Admission admission;
   admission.needed_bytes = alone->needed_bytes;
-  if (extended == 0 && request.recent_window > 0) admission.needed_bytes += cache->sink_bytes(request.n_sinks);
+  if (extended == nullptr && request.recent_window > 0) admission.needed_bytes += cache->sink_bytes(request.n_sinks);
   admission.available_bytes = others->available_bytes - std::min(others->available_bytes, others->needed_bytes);
   if (options.memory_limit_bytes == 0) admission.available_bytes = std::numeric_limits<size_t>::max();
   admission.fits =
@@ -127,7 +131,7 @@ Result<Admission> Engine::Impl::admission(const Request& request, SequenceId ext
   return admission;
 }
 
-Status Engine::Impl::take_in(const Request& request, SequenceId extended, int growth, int n_slots) const {
+Status Engine::Impl::take_in(const Request& request, const Sequence* extended, int growth, int n_slots) const {
   if (options.memory_limit_bytes == 0) return {};
   const Result<Admission> found = admission(request, extended, growth);
   if (!found) return found.error();
@@ -144,19 +148,12 @@ Status Engine::Impl::take_in(const Request& request, SequenceId extended, int gr
                                                      found->needed_bytes, found->available_bytes, limit)};
 }
 
-Result<Admission> Engine::Impl::admit(const Request& request) const {
-  if (request.prompt.empty() && !request.prompt_text.empty()) {
-    Result<std::vector<int32_t>> ids = encode(request.prompt_text, /*first=*/true);
-    if (!ids) return ids.error();
-    Request with_ids = request;
-    with_ids.prompt = std::move(*ids);
-    with_ids.prompt_text.clear();
-    return admit(with_ids);
-  }
+Result<Admission> Engine::Impl::admit(Request&& request) const {
+  if (Status encoded = encode_prompt(request); !encoded) return encoded.error();
   if (Status valid = check_request(request); !valid) return valid.error();
   const auto n_prompt = static_cast<int>(request.prompt.size());
   const int limit = limit_of(request, n_prompt, request.max_new_tokens, options.n_ctx);
-  Result<Admission> found = admission(request, 0, most_growth(request, n_prompt, limit, 0, 0));
+  Result<Admission> found = admission(request, nullptr, most_growth(request, n_prompt, limit, 0, 0));
   if (found && scheduler->free_slot() == nullptr) found->fits = false;
   return found;
 }
@@ -178,11 +175,7 @@ void Engine::Impl::begin(Sequence& sequence, Generation&& generation, int n_prom
 }
 
 Result<SequenceId> Engine::Impl::submit(Request&& request) {
-  if (request.prompt.empty() && !request.prompt_text.empty()) {
-    Result<std::vector<int32_t>> ids = encode(request.prompt_text, /*first=*/true);
-    if (!ids) return ids.error();
-    request.prompt = std::move(*ids);
-  }
+  if (Status encoded = encode_prompt(request); !encoded) return encoded.error();
   if (Status valid = check_request(request); !valid) return valid.error();
   Sequence* const slot = scheduler->free_slot();
   if (slot == nullptr)
@@ -193,7 +186,7 @@ Result<SequenceId> Engine::Impl::submit(Request&& request) {
   const auto n_prompt = static_cast<int>(request.prompt.size());
   sequence.limit = limit_of(request, n_prompt, request.max_new_tokens, options.n_ctx);
   const int growth = most_growth(request, n_prompt, sequence.limit, 0, 0);
-  if (Status taken = take_in(request, 0, growth, growth); !taken) return taken.error();
+  if (Status taken = take_in(request, nullptr, growth, growth); !taken) return taken.error();
   sequence.ids = std::move(request.prompt);
   sequence.request = std::move(request);
   sequence.ids.reserve(static_cast<size_t>(std::min(sequence.limit, 2 * options.n_ctx)));
@@ -280,7 +273,7 @@ Result<SequenceId> Engine::Impl::fork(SequenceId id, const SamplingParams& sampl
   if (options.memory_limit_bytes != 0) {  // both grow by as much, and a shared end is copied
     const int growth = growth_left(copy);
     const int in_last_block = growth > 0 ? copy.n_computed % options.cache.block_tokens : 0;
-    if (Status taken = take_in(copy.request, 0, growth + in_last_block, copy.n_computed + growth); !taken)
+    if (Status taken = take_in(copy.request, nullptr, growth + in_last_block, copy.n_computed + growth); !taken)
       return taken.error();
   }
   Result<cache::SequenceIndex> place = cache->fork(copy.cache);
@@ -350,9 +343,9 @@ Status Engine::Impl::extend(SequenceId id, std::span<const int32_t> ids, const G
     return Error{ErrorCode::invalid_argument,
                  detail::format("sequence {} would have {} tokens; the context holds {}", id, n_tokens, options.n_ctx)};
   const int limit = limit_of(sequence.request, static_cast<int>(n_tokens), max_new_tokens, options.n_ctx);
-  const int kept = sequence.n_computed - (sequence.slid_to > 0 ? sequence.slid_to - sequence.request.n_sinks : 0);
+  const int kept = sequence.n_kept();
   const int growth = most_growth(sequence.request, static_cast<int>(n_tokens), limit, sequence.n_computed, kept);
-  if (Status taken = take_in(sequence.request, id, growth, kept + growth); !taken) return taken;
+  if (Status taken = take_in(sequence.request, &sequence, growth, kept + growth); !taken) return taken;
   // Half of it is forgotten when it is full, and penalties look at the last n_ctx tokens.
   const size_t n_ctx = static_cast<size_t>(options.n_ctx);
   const size_t room =
@@ -423,7 +416,7 @@ Result<SequenceId> Engine::Impl::restore(const std::string& path) {
       return refuse(Error{ErrorCode::invalid_argument, detail::format("{}: {} tokens; the context holds {}", path,
                                                                       sequence->n_tokens(), options.n_ctx)});
     if (options.memory_limit_bytes != 0) {
-      const Result<Admission> left = admission(sequence->request, 0, 0);
+      const Result<Admission> left = admission(sequence->request, nullptr, 0);
       if (!left) return refuse(left.error());
       if (!left->fits)
         return refuse(

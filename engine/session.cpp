@@ -96,7 +96,7 @@ void Session::State::end_turn() noexcept {
 // Until a piece is there. Whoever comes in without one computes for all sessions that want one.
 Status Session::State::wait() {
   if (Sequence* const mine = sequence();
-      mine->waiting && mine->waiting->finish == FinishReason::none && engine->over(*mine))
+      mine->waiting && mine->waiting->finish == FinishReason::none && engine->over(*mine) != FinishReason::none)
     take_back();
   while (!sequence()->waiting) {
     Result<StepReport> done = engine->step({.sessions = true}, {});

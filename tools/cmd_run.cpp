@@ -257,6 +257,7 @@ Status Run::begin(const std::string& text) {
   seed_is_known_ = args_.seed.has_value();
   request.max_new_tokens = args_.n_tokens.value_or(-1);
   request.keep = true;
+  request.detokenize = false;  // the printer does, which goes on where a session broke off
   request.recent_window = args_.window.value_or(0);
   log_ = GenerationLog(static_cast<int>(request.prompt.size()), args_.session ? std::optional(0) : std::nullopt);
   Result<SequenceId> sequence = engine_->submit(std::move(request));

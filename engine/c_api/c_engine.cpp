@@ -3,18 +3,18 @@
 #include "engine/c_api/boundary.h"
 #include "engine/c_api/convert.h"
 #include "engine/c_api/handles.h"
+#include "engine/engine_impl.h"
 
 using namespace decant;
 using namespace decant::c_api;
 
 namespace {
 
-Status open_engine(std::shared_ptr<const Model> model, const EngineOptions& options, decant_engine** engine) {
+Status hand_out(Result<std::unique_ptr<Engine>> made, const EngineOptions& options, decant_engine** engine) {
+  if (!made) return made.error();
   auto out = std::make_unique<decant_engine>();
-  Result<std::unique_ptr<Engine>> created = Engine::create(model, options);
-  if (!created) return created.error();
-  out->engine = std::move(*created);
-  out->model.model = std::move(model);
+  out->engine = std::move(*made);
+  out->model.model = out->engine->impl().model;
   out->model.lent = true;
   out->step.reserve(static_cast<size_t>(options.max_sequences));
   *engine = out.release();
@@ -74,11 +74,9 @@ decant_status decant_engine_open(const char* path, const decant_engine_options* 
   return guarded(error, {result(engine, "engine"), given(path, "path")}, [&]() -> Status {
     const Result<EngineOptions> in = engine_options(options);
     if (!in) return in.error();
-    Result<ModelOptions> model_in = c_api::model_options(model_options);
+    const Result<ModelOptions> model_in = c_api::model_options(model_options);
     if (!model_in) return model_in.error();
-    if (model_in->memory_limit_bytes == 0) model_in->memory_limit_bytes = in->memory_limit_bytes;
-    Result<std::shared_ptr<const Model>> model = Model::open(path, *model_in);
-    return model ? open_engine(std::move(*model), *in, engine) : model.error();
+    return hand_out(Engine::open(path, *in, *model_in), *in, engine);
   });
 }
 
@@ -86,7 +84,7 @@ decant_status decant_engine_create(const decant_model* model, const decant_engin
                                    decant_engine** engine, decant_error* error) {
   return guarded(error, {result(engine, "engine"), handle(model, "model")}, [&]() -> Status {
     const Result<EngineOptions> in = engine_options(options);
-    return in ? open_engine(model->model, *in, engine) : in.error();
+    return in ? hand_out(Engine::create(model->model, *in), *in, engine) : in.error();
   });
 }
 

@@ -6,7 +6,6 @@
 namespace decant::c_api {
 
 namespace {
-constexpr size_t kMaxTopLogprobs = 20;         // GenerationOptions::top_logprobs
 constexpr size_t kStepTextBytes = 64U * 1024;  // said in c_api.h
 }  // namespace
 

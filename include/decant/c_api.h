@@ -246,7 +246,7 @@ typedef struct decant_model_options {
   const decant_stop_source* stop;     ///< NULL: none
   decant_progress_callback progress;  ///< NULL: none
   void* progress_user;
-  decant_log_callback log;  ///< NULL: silence. Called during the opening
+  decant_log_callback log;  ///< NULL: silence, or the engine's with decant_engine_open(). Called during the opening
   void* log_user;
 } decant_model_options;
 /// Fills in the defaults. Errors: `invalid_argument` for NULL, and for a size that isn't a multiple of 8.
@@ -389,8 +389,8 @@ typedef struct decant_engine_options {
 /// As decant_model_options_init().
 DECANT_API decant_status decant_engine_options_init(decant_engine_options* options, size_t struct_size);
 
-/// Opens a model for one engine. model_options->memory_limit_bytes is taken from `options` where it is 0. Errors: as
-/// decant_model_open() and decant_engine_create().
+/// Opens a model for one engine. What model_options leave open (memory_limit_bytes 0, n_threads 0, log NULL) is taken
+/// from `options`. Errors: as decant_model_open() and decant_engine_create().
 DECANT_API decant_status decant_engine_open(const char* path, const decant_engine_options* options,
                                             const decant_model_options* model_options, decant_engine** engine,
                                             decant_error* error);

@@ -19,6 +19,9 @@ namespace decant {
 /// A sequence of an engine. Positive; never used again.
 using SequenceId = int64_t;
 
+/// Tokens that a piece may tell of.
+inline constexpr int kMaxTopLogprobs = 20;
+
 /// How a text goes on, from a prompt to the end of an answer.
 struct GenerationOptions {
   SamplingParams sampling{};
@@ -29,7 +32,7 @@ struct GenerationOptions {
   /// The text ends before the first of these, which may lie across tokens and is never part of the text. Empty strings
   /// are passed over. `unsupported` where the model has no tokenizer.
   std::vector<std::string> stop_strings{};
-  /// The likeliest tokens that each piece tells of, 0 to 20.
+  /// The likeliest tokens that each piece tells of, 0 to kMaxTopLogprobs.
   int top_logprobs = 0;
   /// Where a step has no room for all prompts, those of higher priority come first.
   int priority = 0;

@@ -17,12 +17,9 @@ namespace decant::test {
 
 namespace {
 
-EngineOptions small_options() {
-  EngineOptions options;
+EngineOptions one_thread() {
+  EngineOptions options = small_options();
   options.n_threads = 1;
-  options.max_sequences = 4;
-  options.max_step_tokens = 32;
-  options.cache.block_tokens = 16;
   return options;
 }
 
@@ -95,7 +92,7 @@ TEST_CASE("allocations: opening a model and making an engine") {
     CHECK(n_live_allocations() == live);
     const auto model = must(Model::open(path, options));
     const int64_t live_with_model = n_live_allocations();
-    each_allocation_fails([&] { return Engine::create(model, small_options()); });
+    each_allocation_fails([&] { return Engine::create(model, one_thread()); });
     CHECK(n_live_allocations() == live_with_model);
   }
 }
@@ -110,7 +107,7 @@ TEST_CASE("allocations: where all of them fail from some on, loading and all tha
   const auto run = [&]() -> Status {
     Result<std::shared_ptr<const Model>> model = Model::open(path, options);
     if (!model) return std::move(model).error();
-    Result<std::unique_ptr<Engine>> engine = Engine::create(std::move(*model), small_options());
+    Result<std::unique_ptr<Engine>> engine = Engine::create(std::move(*model), one_thread());
     if (!engine) return std::move(engine).error();
     Result<Session> session = (*engine)->session();
     if (!session) return std::move(session).error();
@@ -135,7 +132,7 @@ TEST_CASE("allocations: where all of them fail from some on, loading and all tha
 TEST_CASE("allocations: submit, fork, extend, truncate, save and restore change nothing when they fail") {
   const TempDir folder;
   const auto model = open_model(fixture("models/llama-gqa"));
-  const auto engine = must(Engine::create(model, small_options()));
+  const auto engine = must(Engine::create(model, one_thread()));
   Request request;
   static_cast<GenerationOptions&>(request) = greedy_with_all(12);
   request.prompt_text = "Once upon a time there was a text that had a few more tokens than a block";
@@ -182,13 +179,13 @@ TEST_CASE("allocations: a step that fails may be tried again, and gives what it 
   std::vector<int32_t> expected;
   std::string expected_text;
   {
-    const auto engine = must(Engine::create(model, small_options()));
+    const auto engine = must(Engine::create(model, one_thread()));
     Session session = must(engine->session());
     const Completion whole = must(session.generate(prompt, greedy_with_all(60)));
     expected = whole.ids;
     expected_text = whole.text;
   }
-  const auto engine = must(Engine::create(model, small_options()));
+  const auto engine = must(Engine::create(model, one_thread()));
   Request request;
   static_cast<GenerationOptions&>(request) = greedy_with_all(60);
   request.prompt = prompt;
@@ -227,7 +224,7 @@ TEST_CASE("allocations: a step that fails may be tried again, and gives what it 
 TEST_CASE("allocations: a session's calls fail one by one, and the session goes on to its text") {
   const TempDir folder;
   const auto model = open_model(fixture("models/llama-gqa"));
-  const auto engine = must(Engine::create(model, small_options()));
+  const auto engine = must(Engine::create(model, one_thread()));
   const std::string prompt = "Once upon a time there was a text";
   const Completion whole = must(must(engine->session()).generate(prompt, greedy_with_all(30)));
   const int64_t live = n_live_allocations();

@@ -11,28 +11,6 @@ namespace decant::test {
 
 namespace {
 
-std::shared_ptr<const Model> same_model() {
-  static const std::shared_ptr<const Model> model = open_model(fixture("models/llama-gqa"));
-  return model;
-}
-
-EngineOptions same_options() {
-  EngineOptions options;
-  options.n_threads = 2;
-  options.max_sequences = 3;
-  options.max_step_tokens = 32;
-  options.cache.block_tokens = 16;
-  return options;
-}
-
-GenerationOptions same_generation(int n) {
-  GenerationOptions options;
-  options.sampling.temperature = 0.0F;
-  options.max_new_tokens = n;
-  options.ignore_end = true;
-  return options;
-}
-
 int64_t submit(decant_engine* engine, const std::vector<int32_t>& prompt, const decant_generation_options& options,
                bool keep = false) {
   decant_request request = initialised(decant_request_init);
@@ -76,9 +54,9 @@ TEST_CASE("c_api: a stream has the C++ API's pieces, bit for bit") {
   greedy.options.top_logprobs = 3;
   const CEngine engine = c_engine(shared_c_model());
   const CSession session = c_session(engine);
-  const std::unique_ptr<Engine> cpp_engine = must(Engine::create(same_model(), same_options()));
+  const std::unique_ptr<Engine> cpp_engine = must(Engine::create(small_model(), small_options()));
   Session cpp_session = must(cpp_engine->session());
-  GenerationOptions cpp_options = same_generation(24);
+  GenerationOptions cpp_options = test::greedy(24);
   cpp_options.top_logprobs = 3;
   for (const char* const prompt : {"Hello there, ", "and then"}) {
     CStream stream;
@@ -130,7 +108,7 @@ TEST_CASE("c_api: generate gives the text as a whole, and its callback may stop 
     listener.said.add(piece);
     return listener.said.ids.size() == listener.n_wanted ? listener.answer : static_cast<int32_t>(DECANT_FLOW_GO_ON);
   };
-  const std::vector<int32_t> all = greedy_ids(same_model(), std::vector<int32_t>{1, 2, 3}, 20, same_options());
+  const std::vector<int32_t> all = greedy_ids(small_model(), std::vector<int32_t>{1, 2, 3}, 20, small_options());
   struct Answer {
     int32_t flow, finish;
   };
@@ -167,7 +145,7 @@ TEST_CASE("c_api: sequences that share steps generate what they generate in C++"
   for (const auto& prompt : prompts) sequences.push_back(submit(engine, prompt, greedy.options));
   const std::map<int64_t, Said> said = run(engine);
   for (size_t i = 0; i < prompts.size(); ++i) {
-    CHECK(said.at(sequences[i]).ids == greedy_ids(same_model(), prompts[i], 20, same_options()));
+    CHECK(said.at(sequences[i]).ids == greedy_ids(small_model(), prompts[i], 20, small_options()));
     CHECK(said.at(sequences[i]).finish == DECANT_FINISH_LENGTH);
   }
 }
@@ -189,9 +167,9 @@ TEST_CASE("c_api: a report has the logits of every position that was asked for")
   must_be_ok(decant_engine_submit(engine, &request, &sequence, &error), error);
   const decant_step_report* report = nullptr;
   must_be_ok(decant_engine_step(engine, nullptr, &report, &error), error);
-  EngineOptions same = same_options();
+  EngineOptions same = small_options();
   same.max_logit_rows = 32;
-  const Logits expected = prompt_logits(same_model(), std::vector<int32_t>{4, 5, 6, 7}, same);
+  const Logits expected = prompt_logits(small_model(), std::vector<int32_t>{4, 5, 6, 7}, same);
   REQUIRE(report->n_logits == 1);
   const decant_logit_rows& rows = *report->logits[0];
   CHECK(rows.sequence == sequence);
@@ -212,7 +190,7 @@ TEST_CASE("c_api: kept sequences are forked, cut, extended, saved and restored a
   const CEngine engine = c_engine(shared_c_model());
   const Greedy four(4), eight(8);
   decant_error error;
-  const std::vector<int32_t> all = greedy_ids(same_model(), std::vector<int32_t>{1, 2, 3}, 12, same_options());
+  const std::vector<int32_t> all = greedy_ids(small_model(), std::vector<int32_t>{1, 2, 3}, 12, small_options());
   const int64_t sequence = submit(engine, {1, 2, 3}, four.options, true);
   CHECK(run(engine).at(sequence).ids == std::vector<int32_t>(all.begin(), all.begin() + 4));
 
@@ -260,7 +238,7 @@ TEST_CASE("c_api: sessions fork, cut themselves, save and come back") {
   const CEngine engine = c_engine(shared_c_model());
   const CSession session = c_session(engine);
   decant_error error;
-  const std::vector<int32_t> all = greedy_ids(same_model(), std::vector<int32_t>{1, 2, 3}, 12, same_options());
+  const std::vector<int32_t> all = greedy_ids(small_model(), std::vector<int32_t>{1, 2, 3}, 12, small_options());
   const std::vector<int32_t> first(all.begin(), all.begin() + 4), rest(all.begin() + 4, all.end());
   CHECK(say(session, {1, 2, 3}, 4).ids == first);
   const std::string path = folder.path("session");
@@ -392,7 +370,7 @@ TEST_CASE("c_api: what a request would take is known before") {
 
 TEST_CASE("c_api: the tokenizer's answers are those of C++") {
   const decant_model* const model = shared_c_model();
-  const Tokenizer& tokenizer = *must(same_model()->tokenizer());
+  const Tokenizer& tokenizer = *must(small_model()->tokenizer());
   decant_error error;
   for (const std::string& text : {std::string("Hello there"), std::string(), std::string("a\0b", 3)}) {
     for (const bool add_special : {false, true}) {
@@ -436,7 +414,7 @@ TEST_CASE("c_api: the tokenizer's answers are those of C++") {
 TEST_CASE("c_api: a model says what it is") {
   decant_error error;
   decant_model_info info;
-  const ModelInfo& expected = same_model()->info();
+  const ModelInfo& expected = small_model()->info();
   must_be_ok(decant_model_get_info(shared_c_model(), &info, sizeof info, &error), error);
   CHECK(info.path == expected.path);
   CHECK(info.architecture == expected.architecture);
@@ -445,10 +423,10 @@ TEST_CASE("c_api: a model says what it is") {
   CHECK(info.n_layers == expected.n_layers);
   CHECK(info.has_tokenizer == 1);
   CHECK(std::vector<int32_t>(info.end_ids, info.end_ids + info.n_end_ids) ==
-        std::vector<int32_t>(same_model()->end_ids().begin(), same_model()->end_ids().end()));
+        std::vector<int32_t>(small_model()->end_ids().begin(), small_model()->end_ids().end()));
   decant_generation_defaults defaults;
   must_be_ok(decant_model_get_generation_defaults(shared_c_model(), &defaults, sizeof defaults, &error), error);
-  CHECK(defaults.top_k == same_model()->generation_defaults().top_k.value_or(-1));
+  CHECK(defaults.top_k == small_model()->generation_defaults().top_k.value_or(-1));
   decant_load_times times;
   must_be_ok(decant_model_get_load_times(shared_c_model(), &times, sizeof times, &error), error);
   CHECK(times.n_threads >= 1);

@@ -17,20 +17,6 @@ namespace decant::test {
 
 namespace {
 
-std::shared_ptr<const Model> small_model() {
-  static const std::shared_ptr<const Model> model = open_model(fixture("models/llama-gqa"));
-  return model;
-}
-
-EngineOptions small_options() {
-  EngineOptions options;
-  options.n_threads = 2;
-  options.max_sequences = 3;
-  options.max_step_tokens = 32;
-  options.cache.block_tokens = 16;
-  return options;
-}
-
 Request request_of(std::vector<int32_t> prompt, int max_new_tokens) {
   Request request;
   request.prompt = std::move(prompt);

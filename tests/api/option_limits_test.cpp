@@ -20,11 +20,6 @@ constexpr int kMin = std::numeric_limits<int>::min(), kMax = std::numeric_limits
 constexpr size_t kMost = std::numeric_limits<size_t>::max();
 constexpr float kInf = std::numeric_limits<float>::infinity();
 
-std::shared_ptr<const Model> small_model() {
-  static const std::shared_ptr<const Model> model = open_model(fixture("models/llama-gqa"));
-  return model;
-}
-
 GenerationOptions five_tokens() {
   GenerationOptions options;
   options.max_new_tokens = 5;

@@ -6,6 +6,8 @@
 #include <random>
 #include <stdexcept>
 
+#include "tests/support/fixtures.h"
+
 namespace decant::test {
 
 void fail_with(const Error& error) {
@@ -28,6 +30,20 @@ std::shared_ptr<const Model> open_model(const std::string& path, Numerics numeri
   options.numerics = numerics;
   options.n_threads = 2;
   return must(Model::open(path, options));
+}
+
+std::shared_ptr<const Model> small_model() {
+  static const std::shared_ptr<const Model> model = open_model(fixture("models/llama-gqa"));
+  return model;
+}
+
+EngineOptions small_options() {
+  EngineOptions options;
+  options.n_threads = 2;
+  options.max_sequences = 3;
+  options.max_step_tokens = 32;
+  options.cache.block_tokens = 16;
+  return options;
 }
 
 GenerationOptions greedy(int n) {

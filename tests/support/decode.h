@@ -25,6 +25,12 @@ std::vector<int32_t> random_ids(int n, int vocab_size, uint32_t seed);
 
 std::shared_ptr<const Model> open_model(const std::string& path, Numerics numerics = Numerics::exact);
 
+/// A fixture, opened once.
+std::shared_ptr<const Model> small_model();
+
+/// Two threads, three sequences, steps of 32 tokens, blocks of 16.
+EngineOptions small_options();
+
 /// Greedy, past any end id, n tokens.
 GenerationOptions greedy(int n);
 
