@@ -320,7 +320,7 @@ void Engine::Impl::add_piece(Sequence& sequence, int32_t token_id, float logprob
 
 FinishReason Engine::Impl::over(const Sequence& sequence) const noexcept {
   const GenerationOptions& o = sequence.request;
-  if (o.stop.stop_requested() || sequence.id == to_cancel.load() ||
+  if (o.stop.stop_requested() || is_to_cancel(sequence) ||
       (sequence.session_cancel != nullptr && sequence.session_cancel->load()))
     return FinishReason::cancelled;
   return o.deadline && std::chrono::steady_clock::now() >= *o.deadline ? FinishReason::deadline : FinishReason::none;
@@ -330,7 +330,7 @@ FinishReason Engine::Impl::over(const Sequence& sequence) const noexcept {
 bool Engine::Impl::end_those_over(const StepScope& scope) {
   for (int i = 0; i < options.max_sequences; ++i) {
     Sequence& sequence = scheduler->slot(i);
-    if (!scope.has(sequence) || sequence.id == to_cancel.load()) continue;  // cancel() itself ends the latter
+    if (!scope.has(sequence) || is_to_cancel(sequence)) continue;  // cancel() itself ends the latter
     const FinishReason why = over(sequence);
     if (why == FinishReason::none) continue;
     sequence.text.finish(sequence.ids, sequence.ids_begin);
@@ -370,35 +370,36 @@ Result<StepReport> Engine::step(const std::stop_token& stop) {
 
 Status Engine::cancel(SequenceId sequence) {
   impl_->to_cancel.store(sequence);
-  return entered(*impl_, [&] {
+  return entered(*impl_, [&]() -> Status {
     SequenceId asked = sequence;
     impl_->to_cancel.compare_exchange_strong(asked, 0);
+    if (Status submitted = impl_->check_submitted(sequence); !submitted) return submitted;
     return impl_->cancel(sequence);
   });
 }
 
 Result<SequenceId> Engine::fork(SequenceId sequence, const SamplingParams& sampling) {
-  return entered(*impl_, [&] { return impl_->fork(sequence, sampling); });
+  return entered_for(*impl_, sequence, [&] { return impl_->fork(sequence, sampling); });
 }
 
 Status Engine::truncate(SequenceId sequence, int n_tokens) {
-  return entered(*impl_, [&] { return impl_->truncate(sequence, n_tokens); });
+  return entered_for(*impl_, sequence, [&] { return impl_->truncate(sequence, n_tokens); });
 }
 
 Status Engine::remove(SequenceId sequence, int first, int n) {
-  return entered(*impl_, [&] { return impl_->remove(sequence, first, n); });
+  return entered_for(*impl_, sequence, [&] { return impl_->remove(sequence, first, n); });
 }
 
 Status Engine::extend(SequenceId sequence, std::span<const int32_t> ids, int max_new_tokens) {
-  return entered(*impl_, [&] { return impl_->extend(sequence, ids, nullptr, max_new_tokens); });
+  return entered_for(*impl_, sequence, [&] { return impl_->extend(sequence, ids, nullptr, max_new_tokens); });
 }
 
 Status Engine::extend(SequenceId sequence, std::span<const int32_t> ids, const GenerationOptions& options) {
-  return entered(*impl_, [&] { return impl_->extend(sequence, ids, &options, options.max_new_tokens); });
+  return entered_for(*impl_, sequence, [&] { return impl_->extend(sequence, ids, &options, options.max_new_tokens); });
 }
 
 Status Engine::set_sampling(SequenceId sequence, const SamplingParams& sampling) {
-  return entered(*impl_, [&] { return impl_->set_sampling(sequence, sampling); });
+  return entered_for(*impl_, sequence, [&] { return impl_->set_sampling(sequence, sampling); });
 }
 
 Result<SequenceInfo> Engine::info(SequenceId sequence) const {
@@ -406,7 +407,7 @@ Result<SequenceInfo> Engine::info(SequenceId sequence) const {
 }
 
 Status Engine::save(SequenceId sequence, const std::string& path) {
-  return entered(*impl_, [&] { return impl_->save(sequence, path); });
+  return entered_for(*impl_, sequence, [&] { return impl_->save(sequence, path); });
 }
 
 Result<SequenceId> Engine::restore(const std::string& path) {

@@ -86,6 +86,8 @@ struct Engine::Impl {
   Result<std::vector<int32_t>> encode(std::string_view text, bool first) const;
   /// A generation ends between two tokens: what was computed of it becomes known to others.
   void pause(Sequence& sequence);
+  /// `invalid_argument` for one that isn't alive, or a session's: those are its alone to change.
+  Status check_submitted(SequenceId id) const;
   /// cancelled if it was told to stop, deadline if it is late, none otherwise.
   FinishReason over(const Sequence& sequence) const noexcept;
   MemoryStats memory() const noexcept;
@@ -117,6 +119,9 @@ struct Engine::Impl {
   Status slide(const StepScope& scope);
   Result<cache::KvReservation> reserve(StepPlan& plan);
   Status pick(const StepPlan& plan, const LogitsView& logits);
+  bool is_to_cancel(const Sequence& sequence) const noexcept {
+    return !sequence.of_session && sequence.id == to_cancel.load();
+  }
   bool is_end(int32_t token_id) const noexcept;
   FinishReason finish_after(const Sequence& sequence, int32_t token_id) const;
   void settle(const StepPlan& plan, const LogitsView& logits);
@@ -132,6 +137,15 @@ template <typename F>
 auto entered(Engine::Impl& impl, F f) -> decltype(f()) {
   const std::lock_guard turn(impl.turnstile);
   return guarded(f);
+}
+
+/// The same for a host's call about a sequence that it submitted.
+template <typename F>
+auto entered_for(Engine::Impl& impl, SequenceId id, F f) -> decltype(f()) {
+  return entered(impl, [&]() -> decltype(f()) {
+    if (Status submitted = impl.check_submitted(id); !submitted) return submitted.error();
+    return f();
+  });
 }
 
 }  // namespace decant

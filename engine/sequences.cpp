@@ -31,6 +31,14 @@ Result<Sequence*> Engine::Impl::find(SequenceId id) const {
   return found;
 }
 
+Status Engine::Impl::check_submitted(SequenceId id) const {
+  const Result<Sequence*> found = find(id);
+  if (!found) return found.error();
+  if ((*found)->of_session)
+    return Error{ErrorCode::invalid_argument, detail::format("sequence {} is a session's: ask the session", id)};
+  return {};
+}
+
 Status Engine::Impl::check_ids(std::span<const int32_t> ids) const {
   for (const int32_t id : ids)
     if (id < 0 || id >= model->info().vocab_size)

@@ -86,7 +86,9 @@ struct StepReport {
 /// Decodes many sequences over one model. Engines don't know each other.
 ///
 /// Two ways in. session() gives a text to whoever wants one, from any thread. submit(), step() and cancel() are for a
-/// host with a loop of its own: step() advances what was submitted, and leaves the sessions to their own threads.
+/// host with a loop of its own: step() advances what was submitted, and leaves the sessions to their own threads. Calls
+/// about a sequence are for those that were submitted: a session's, whose id its pieces tell, is `invalid_argument`,
+/// but for info().
 ///
 /// Calls may come from any thread, and wait for one another in the order in which they came; a step is one call. What
 /// step() returns is the one thread's that calls it. Memory is taken in open(), submit() and extend(); step() takes
@@ -113,7 +115,8 @@ class DECANT_API Engine {
   Result<Session> restore_session(const std::string& path);
 
   /// What a request would take, and whether submit() would take it; nothing changes. Without a memory limit there is
-  /// room as long as fewer than max_sequences are alive. A known prefix may spare some of it. Errors: what is wrong with the request itself, as submit().
+  /// room as long as fewer than max_sequences are alive. A known prefix may spare some of it. Errors: what is wrong
+  /// with the request itself, as submit().
   Result<Admission> admit(const Request& request) const;
 
   /// Takes a sequence into the next steps; info() says how much of its prompt was known already. Errors:

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "decant/session.h"
 
+#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <stdexcept>
+#include <thread>
 
 #include <doctest/doctest.h>
 
@@ -349,6 +351,40 @@ TEST_CASE("session: sessions and what was submitted leave each other's pieces al
   CHECK(streamed == whole);
   CHECK(submitted == whole);
   CHECK(must(engine->step()).idle);
+}
+
+TEST_CASE("session: a session's sequence is nobody else's to change") {
+  const std::vector<int32_t> whole = expected(kPrompt, 12);
+  const auto engine = engine_of();
+  Session session = must(engine->session());
+  Stream stream = session.stream(kPrompt, greedy(12));
+  const Piece* piece = stream.next();
+  REQUIRE(piece != nullptr);
+  const SequenceId id = piece->sequence;
+  const auto try_all = [&] {
+    CHECK(code_of(engine->cancel(id)) == ErrorCode::invalid_argument);
+    CHECK(code_of(engine->fork(id, {})) == ErrorCode::invalid_argument);
+    CHECK(code_of(engine->truncate(id, 2)) == ErrorCode::invalid_argument);
+    CHECK(code_of(engine->remove(id, 1, 1)) == ErrorCode::invalid_argument);
+    CHECK(code_of(engine->extend(id, {}, 3)) == ErrorCode::invalid_argument);
+    CHECK(code_of(engine->extend(id, {}, greedy(3))) == ErrorCode::invalid_argument);
+    CHECK(code_of(engine->set_sampling(id, {})) == ErrorCode::invalid_argument);
+    CHECK(code_of(engine->save(id, "/nowhere/at/all")) == ErrorCode::invalid_argument);
+  };
+  try_all();
+  std::vector<int32_t> ids = {piece->token_id};
+  std::atomic<bool> done = false;
+  std::thread other([&] {  // a step that is going on doesn't wait for it either
+    while (!done) static_cast<void>(engine->cancel(id));
+  });
+  while ((piece = stream.next()) != nullptr) ids.push_back(piece->token_id);
+  done = true;
+  other.join();
+  must(stream.status());
+  CHECK(ids == whole);
+  try_all();
+  CHECK(must(engine->info(id)).paused);
+  CHECK(pulled(session.stream("", greedy(2))).size() == 2);
 }
 
 TEST_CASE("session: a model without a tokenizer streams ids") {
